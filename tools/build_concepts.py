@@ -147,6 +147,7 @@ def build_images(concepts, folder):
                 svg = (
                     '<svg xmlns="http://www.w3.org/2000/svg" '
                     'xmlns:xlink="http://www.w3.org/1999/xlink" '
+                    f'width="{IMAGE_SIZE}" height="{IMAGE_SIZE}" '
                     f'viewBox="{left} {top} {width} {height}">{icon["body"]}</svg>'
                 )
                 suffix = f".{k + 1}" if k else ""

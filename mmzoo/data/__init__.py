@@ -1,5 +1,17 @@
 """Data sets, manifests and `tf.data` pipelines."""
 
+from mmzoo.data.manifest import ManifestData, ManifestError, SkippedRow, load_manifest
+from mmzoo.data.media import MediaError, read_audio, read_image
 from mmzoo.data.text import decode_text, encode_text
 
-__all__ = ["decode_text", "encode_text"]
+__all__ = [
+    "ManifestData",
+    "ManifestError",
+    "MediaError",
+    "SkippedRow",
+    "decode_text",
+    "encode_text",
+    "load_manifest",
+    "read_audio",
+    "read_image",
+]

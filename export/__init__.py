@@ -1,0 +1,36 @@
+"""Exporters that prove themselves: SavedModel, TFLite and ONNX, each checked in its runtime."""
+
+import importlib
+
+if __name__ != "mmzoo.export":
+    raise ImportError(
+        f"Expected to be imported as `mmzoo.export`. Received: {__name__!r}, a second copy of "
+        "its classes. Install mmzoo (`pip install -e .`) and write `import mmzoo.export`."
+    )
+
+_WHERE = {
+    "Bundle": "bundle",
+    "ParityError": "parity",
+    "Samples": "samples",
+    "certify": "certificate",
+    "export_bundle": "bundle",
+    "load_bundle": "bundle",
+    "load_model": "signature",
+    "to_onnx": "to_onnx",
+    "to_saved_model": "to_saved_model",
+    "to_tflite": "to_tflite",
+    "verify_bundle": "bundle",
+}
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str):
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f"mmzoo.export.{_WHERE[name]}"), name)
+        globals()[name] = value  # a function `to_onnx` beats the submodule of that name
+        return value
+    raise AttributeError(f"module 'mmzoo.export' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

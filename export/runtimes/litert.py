@@ -1,0 +1,33 @@
+"""TFLite files by ai-edge-litert."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+class Runtime:
+    """An interpreter on one signature of a TFLite file."""
+
+    def __init__(self, path: Path, signature: str):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(str(path), num_threads=2)
+        found = self._interpreter.get_signature_list()
+        if signature not in found:
+            raise ValueError(f"Expected the signature {signature!r}. Found: {sorted(found)}.")
+        self._runner = self._interpreter.get_signature_runner(signature)
+        self.inputs = _describe(self._runner.get_input_details())
+        self.outputs = _describe(self._runner.get_output_details())
+
+    def run(self, inputs: dict) -> dict:
+        return self._runner(**inputs)
+
+
+def _describe(details):
+    return {
+        name: {
+            "dtype": np.dtype(detail["dtype"]).name,
+            "shape": [None if size < 0 else int(size) for size in detail["shape_signature"]],
+        }
+        for name, detail in details.items()
+    }

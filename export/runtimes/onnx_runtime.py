@@ -1,0 +1,41 @@
+"""ONNX files by onnxruntime."""
+
+from pathlib import Path
+
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(bool)": "bool",
+    "tensor(string)": "string",
+}  # fmt: skip
+
+
+class Runtime:
+    """A session on an ONNX file, which has one signature: `portable`."""
+
+    def __init__(self, path: Path, signature: str):
+        import onnxruntime
+
+        if signature != "portable":
+            raise ValueError(f"Expected the signature 'portable'. Received: {signature!r}.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        self.inputs = _describe(self._session.get_inputs())
+        self.outputs = _describe(self._session.get_outputs())
+
+    def run(self, inputs: dict) -> dict:
+        names = list(self.outputs)
+        return dict(zip(names, self._session.run(names, inputs), strict=True))
+
+
+def _describe(values):
+    return {
+        value.name: {
+            "dtype": _DTYPES.get(value.type, value.type),
+            "shape": [size if isinstance(size, int) else None for size in value.shape],
+        }
+        for value in values
+    }

@@ -1,0 +1,84 @@
+"""Runs an artifact in a fresh process that holds nothing but its own runtime."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+
+class RuntimeFailure(RuntimeError):
+    """An artifact did not load or run in its own runtime."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came out of one process.
+
+    Attributes:
+        outputs: One dict a line of the plan: output name to array, all batches joined.
+        report: `inputs`, `outputs` (dtype and shape as the runtime names them),
+            `load_seconds`, `peak_mib`, and `runs` with the median latency in ms.
+    """
+
+    outputs: list
+    report: dict
+
+
+def run_artifact(
+    format: str,
+    artifact: Path,
+    inputs: dict,
+    plan: list,
+    *,
+    signature: str = "portable",
+    time_limit: float = 600.0,
+) -> Result:
+    """Loads `artifact` in its runtime and runs `inputs` through it.
+
+    Args:
+        format: "saved_model" (TensorFlow's C API), "tflite" (ai-edge-litert) or "onnx"
+            (onnxruntime).
+        artifact: Its folder or file.
+        inputs: Dict of input name to array `(samples, ...)`; strings as bytes.
+        plan: List of `(batch size, samples)`: the first `samples` rows in such batches,
+            the last one possibly smaller.
+        signature: Which signature to run.
+        time_limit: Seconds until the process is killed.
+
+    Raises:
+        RuntimeFailure: If the runtime refuses the artifact, crashes or is too slow; with
+            the last lines that it printed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        job = {
+            "format": format, "artifact": str(artifact), "signature": signature,
+            "plan": plan, "inputs": str(place / "inputs.npz"),
+            "outputs": str(place / "outputs.npz"), "report": str(place / "report.json"),
+        }  # fmt: skip
+        np.savez(place / "inputs.npz", **inputs)
+        (place / "job.json").write_text(json.dumps(job))
+        command = [sys.executable, "-m", "mmzoo.export.runtimes.worker", place / "job.json"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeFailure(
+                f"{format}: expected {artifact} to finish in {time_limit:.0f} s. It did not."
+            ) from error
+        if done.returncode != 0:
+            last = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+            raise RuntimeFailure(
+                f"{format}: expected {artifact} to load and run. Its process ended with code "
+                f"{done.returncode}: {' | '.join(last) or 'no message'}"
+            )
+        report = json.loads((place / "report.json").read_text())
+        with np.load(place / "outputs.npz") as archive:
+            outputs = [
+                {name: archive[f"{k}/{name}"] for name in report["outputs"]}
+                for k in range(len(plan))
+            ]
+    return Result(outputs, report)

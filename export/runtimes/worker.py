@@ -1,0 +1,59 @@
+"""The inside of a fresh process: loads one artifact in its runtime and runs it.
+
+Run as `python -m mmzoo.export.runtimes.worker JOB.json`; see `process.run_artifact`.
+"""
+
+import importlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+RUNTIMES = {"saved_model": "c_api", "tflite": "litert", "onnx": "onnx_runtime"}
+
+
+def main(job_path: str) -> None:
+    job = json.loads(Path(job_path).read_text())
+    module = importlib.import_module(f"mmzoo.export.runtimes.{RUNTIMES[job['format']]}")
+    with np.load(job["inputs"]) as archive:
+        inputs = {name: archive[name] for name in archive.files}
+    start = time.perf_counter()
+    runtime = module.Runtime(Path(job["artifact"]), job["signature"])
+    report = {
+        "load_seconds": time.perf_counter() - start,
+        "inputs": runtime.inputs,
+        "outputs": runtime.outputs,
+        "runs": [],
+    }
+    arrays = {}
+    for k, (batch, count) in enumerate(job["plan"]):
+        results, seconds = [], []
+        for first in range(0, count, batch):
+            part = {n: v[first : min(first + batch, count)] for n, v in inputs.items()}
+            start = time.perf_counter()
+            results.append({n: np.array(v) for n, v in runtime.run(part).items()})
+            seconds.append(time.perf_counter() - start)
+        for name in runtime.outputs:
+            arrays[f"{k}/{name}"] = np.concatenate([result[name] for result in results])
+        report["runs"].append(
+            {"batch": batch, "samples": count, "median_ms": 1e3 * float(np.median(seconds))}
+        )
+    report["peak_mib"] = _peak_mib()
+    report["python_tensorflow"] = hasattr(sys.modules.get("tensorflow"), "__version__")
+    np.savez(job["outputs"], **arrays)
+    Path(job["report"]).write_text(json.dumps(report))
+
+
+def _peak_mib():
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the parent's memory, from before exec
+        line = next(line for line in status.read_text().splitlines() if "VmHWM" in line)
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

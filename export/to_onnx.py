@@ -1,0 +1,97 @@
+"""Keras model to ONNX, by way of a SavedModel."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from mmzoo.export.signature import beside, describe, load_model
+from mmzoo.export.to_saved_model import to_saved_model
+
+OPSET = 18  # the highest that tf2onnx 1.17 writes
+
+
+def to_onnx(model, path) -> Path:
+    """Writes a float32 ONNX file of standard operators, opset 18.
+
+    The batch axis is named `batch`; another free axis is named by tensor and place
+    (`image_1`). The file has passed `onnx.checker` in full, with strict shape inference.
+
+    Args:
+        model: Functional Keras model, or the path of a `.keras` file.
+        path: File to write, or to replace once the new one is whole.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If an operator has no ONNX counterpart, or the result is no valid ONNX.
+    """
+    import onnx
+
+    model, path = load_model(model), Path(path)
+    inputs, outputs = describe(model)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = to_saved_model(model, Path(folder) / "model", signatures=["portable"])
+        proto = _convert(saved)
+    _set_shapes(proto.graph.input, inputs)
+    _set_shapes(proto.graph.output, outputs)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+        onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(
+            f"Expected a model that ONNX opset {OPSET} can carry. The checker refused: {error} "
+            "Replace the layer that holds the operator it names."
+        ) from error
+    with beside(path) as target:
+        onnx.save(proto, target)
+    return path
+
+
+def _convert(saved):
+    import tensorflow as tf
+    from tf2onnx import optimizer, tf_loader, tfonnx
+
+    graph_def, input_names, output_names, names = tf_loader.from_saved_model(
+        str(saved), None, None, tag="serve", signatures=["portable"],
+        return_tensors_to_rename=True,
+    )  # fmt: skip
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        converted = tfonnx.process_tf_graph(
+            graph, opset=OPSET, input_names=input_names, output_names=output_names,
+            tensors_to_rename=names, custom_op_handlers={"Erfc": (_erfc, [])},
+        )  # fmt: skip
+    return optimizer.optimize_graph(converted).make_model("mmzoo")
+
+
+def _erfc(context, node, name, args):
+    """Erfc(x) = 1 - Erf(x): exact GELU needs it, and tf2onnx 1.17 lacks it."""
+    del name, args
+    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
+    one = context.make_const(f"{node.name}_one", np.array(1.0, "float32"))
+    erf = context.make_node("Erf", node.input, dtypes=[dtype], shapes=[shape])
+    context.remove_node(node.name)
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]], outputs=node.output, name=node.name,
+        dtypes=[dtype], shapes=[shape],
+    )  # fmt: skip
+
+
+def _set_shapes(values, tensors):
+    by_name = {tensor.name: tensor for tensor in tensors}
+    for value in values:
+        if value.name not in by_name:
+            raise ValueError(
+                f"Expected the names {sorted(by_name)}. The converter wrote {value.name!r}: "
+                "a constant that was captured as an input. Make it a weight or an operator."
+            )
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        for axis, size in enumerate(by_name[value.name].shape):
+            dimension = shape.dim.add()
+            if size is not None:
+                dimension.dim_value = size
+            else:
+                dimension.dim_param = "batch" if axis == 0 else f"{value.name}_{axis}"

@@ -1,0 +1,79 @@
+"""Audio encoders."""
+
+import keras
+from keras import layers, ops
+
+from mmzoo.encoders.blocks import MaskedPooling, check_source, conv_block
+from mmzoo.preprocessing.log_mel import LogMel
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class PoolMask(layers.Layer):
+    """Shortens a mask as strided "same" convolutions shorten their input.
+
+    Args:
+        factor: Positive int. A token is kept if one of its `factor` frames is.
+
+    Call arguments:
+        mask: Bool tensor `(batch, frames)`.
+
+    Returns:
+        Bool tensor `(batch, ceil(frames / factor))`.
+    """
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, mask):
+        kept = ops.expand_dims(ops.cast(mask, "float32"), -1)
+        kept = ops.max_pool(kept, self.factor, self.factor, padding="same")
+        return ops.squeeze(kept, -1) > 0
+
+    def compute_output_spec(self, mask):
+        batch, frames = mask.shape
+        tokens = None if frames is None else -(-frames // self.factor)
+        return keras.KerasTensor((batch, tokens), dtype="bool")
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def audio(source="small", *, units=128, name="audio_encoder") -> keras.Model:
+    """Builds an encoder of waveforms of any length.
+
+    Args:
+        source: "small": log-mel spectrogram and a convolutional network, to train from
+            scratch.
+        units: Positive int. Width D of tokens and pooled vector.
+        name: Name of the model.
+
+    Call arguments:
+        inputs: float32 `(batch, time)`: mono waveform at 16 kHz in [-1, 1]. Exact zeros
+            are padding and are masked.
+
+    Returns:
+        Functional model with outputs `tokens` `(batch, N, D)`, one each 40 ms, `mask` bool
+        `(batch, N)` and `pooled` `(batch, D)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> encoded = audio(units=8)(np.ones((2, 16_000), "float32"))
+    >>> encoded["tokens"].shape
+    TensorShape([2, 26, 8])
+    """
+    check_source(source, ("small",))
+    inputs = keras.Input((None,), dtype="float32", name="audio")
+    x, mask = LogMel(num_mels=48, name="log_mel")(inputs)
+    x = layers.Reshape((-1, 48, 1), name="channel")(x)  # (batch, frames, mels, 1)
+    x = conv_block(x, 24, 2, name="block1")
+    x = conv_block(x, 48, 2, name="block2")
+    x = conv_block(x, 64, name="block3")
+    x = conv_block(x, 96, (1, 2), name="block4")
+    x = conv_block(x, 128, name="block5")
+    x = layers.Reshape((-1, 6 * 128), name="columns")(x)  # (batch, frames / 4, 768)
+    tokens = layers.Dense(units, activation="relu", name="tokens")(x)
+    mask = PoolMask(4, name="mask")(mask)
+    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(tokens, mask))
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)

@@ -1,0 +1,42 @@
+"""The few pieces that more than one encoder is made of."""
+
+import keras
+from keras import layers, ops
+
+
+def conv_block(x, filters, strides=1, *, name):
+    """3 x 3 convolution, batch normalisation, ReLU on `(batch, height, width, channels)`."""
+    x = layers.Conv2D(
+        filters, 3, strides, padding="same", use_bias=False, name=f"{name}_conv"
+    )(x)  # fmt: skip
+    x = layers.BatchNormalization(momentum=0.97, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class MaskedPooling(layers.Layer):
+    """Mean and maximum over the tokens that a mask keeps, side by side.
+
+    Call arguments:
+        tokens: Float tensor `(batch, tokens, units)`, not negative.
+        mask: Bool tensor `(batch, tokens)`. A row with no True gives zeros.
+
+    Returns:
+        Float tensor `(batch, 2 * units)`: mean, then maximum.
+    """
+
+    def call(self, tokens, mask):
+        kept = ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
+        tokens = tokens * kept
+        count = ops.maximum(ops.sum(kept, axis=1), 1.0)
+        mean = ops.sum(tokens, axis=1) / count
+        return ops.concatenate([mean, ops.max(tokens, axis=1)], axis=-1)
+
+    def compute_output_shape(self, tokens_shape, mask_shape=None):
+        return (tokens_shape[0], 2 * tokens_shape[-1])
+
+
+def check_source(source, known):
+    """Raises ValueError unless `source` is one of `known`."""
+    if source not in known:
+        raise ValueError(f"`source` must be one of {known}. Received: source={source!r}.")

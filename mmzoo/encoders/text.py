@@ -1,0 +1,81 @@
+"""Text encoders."""
+
+import keras
+from keras import layers, ops
+
+from mmzoo.encoders.blocks import MaskedPooling, check_source
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class ByteTokens(layers.Layer):
+    """UTF-8 bytes to ids and mask; ASCII capitals become small letters.
+
+    Call arguments:
+        inputs: uint8 `(batch, length)`, zero padded.
+
+    Returns:
+        Pair of int32 `(batch, length)` in [0, 255] and bool `(batch, length)`: True where
+        a byte is not zero.
+    """
+
+    def call(self, inputs):
+        ids = ops.cast(inputs, "int32")
+        capital = ops.logical_and(ids >= 65, ids <= 90)
+        return ids + 32 * ops.cast(capital, "int32"), ids > 0
+
+    def compute_output_spec(self, inputs):
+        shape = inputs.shape
+        return keras.KerasTensor(shape, dtype="int32"), keras.KerasTensor(shape, dtype="bool")
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class ApplyMask(layers.Layer):
+    """Sets masked tokens to zero: `(batch, tokens, units)`, bool `(batch, tokens)`."""
+
+    def call(self, tokens, mask):
+        return tokens * ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
+
+    def compute_output_shape(self, tokens_shape, mask_shape=None):
+        return tokens_shape
+
+
+def text(source="small", *, units=128, name="text_encoder") -> keras.Model:
+    """Builds an encoder of text in any script, read as bytes.
+
+    Args:
+        source: "small": convolutions over 2 to 6 bytes, to train from scratch.
+        units: Positive int. Width D of tokens and pooled vector.
+        name: Name of the model.
+
+    Call arguments:
+        inputs: uint8 `(batch, length)`: UTF-8 bytes, zero padded on the right (see
+            `mmzoo.data.encode_text`).
+
+    Returns:
+        Functional model with outputs `tokens` `(batch, length, D)`, one a byte, `mask` bool
+        `(batch, length)` and `pooled` `(batch, D)`.
+
+    Reference:
+        Zhang et al., 2015 (arXiv:1509.01626); Kim, 2014 (arXiv:1408.5882). Differs: bytes
+        instead of characters, so no alphabet is left out.
+
+    Example:
+
+    >>> from mmzoo.data import encode_text
+    >>> encoded = text(units=8)(encode_text(["red apple", "りんご"]))
+    >>> encoded["tokens"].shape
+    TensorShape([2, 9, 8])
+    """
+    check_source(source, ("small",))
+    inputs = keras.Input((None,), dtype="uint8", name="text")
+    ids, mask = ByteTokens(name="bytes")(inputs)
+    x = layers.Embedding(256, 64, name="embedding")(ids)
+    x = ApplyMask(name="mask_embedding")(x, mask)
+    grams = [
+        layers.Conv1D(96, width, padding="same", activation="relu", name=f"gram{width}")(x)
+        for width in (2, 3, 4, 5, 6)
+    ]
+    x = layers.Concatenate(name="grams")(grams)  # (batch, length, 480)
+    tokens = layers.Dense(units, activation="relu", name="tokens")(x)
+    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(x, mask))
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)

@@ -1,0 +1,7 @@
+"""Fusion layers, one a file: early, late, interactive attention."""
+
+from mmzoo.fusion.interactive_attention import InteractiveAttention
+from mmzoo.fusion.late_fusion import LateFusion
+from mmzoo.fusion.modality_dropout import ModalityDropout
+
+__all__ = ["InteractiveAttention", "LateFusion", "ModalityDropout"]
