@@ -9,17 +9,18 @@ if __name__ != "mmzoo.export":
     )
 
 _WHERE = {
-    "Bundle": "bundle",
+    "Bundle": "manifest",
+    "FORMATS": "manifest",
     "ParityError": "parity",
     "Samples": "samples",
     "certify": "certificate",
     "export_bundle": "bundle",
-    "load_bundle": "bundle",
+    "load_bundle": "manifest",
     "load_model": "signature",
     "to_onnx": "to_onnx",
     "to_saved_model": "to_saved_model",
     "to_tflite": "to_tflite",
-    "verify_bundle": "bundle",
+    "verify_bundle": "verify",
 }
 __all__ = list(_WHERE)
 

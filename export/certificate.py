@@ -1,14 +1,17 @@
 """The certificate: every format, signature, batch and output against the Keras model."""
 
 import dataclasses
+import datetime
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-
-from mmzoo.export.parity import TOLERANCE, accuracy, compare
+from mmzoo.export.manifest import sha256
+from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import BATCHES, Samples
+
+from mmzoo._version import __version__
 
 RUNTIME_PACKAGES = {"saved_model": "tensorflow", "tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 RUNTIME_NAMES = {
@@ -35,8 +38,11 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         name: _certify_format(bundle, name, entry, manifest, samples, reference)
         for name, entry in manifest["formats"].items()
     }
+    packages = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "onnx", "tf2onnx")
     return {
         "holds": all(entry["holds"] for entry in formats.values()),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {"mmzoo": __version__, **{name: metadata.version(name) for name in packages}},
         "tolerance": TOLERANCE,
         "samples": {"source": samples.source, "count": len(samples)},
         "formats": formats,
@@ -130,3 +136,41 @@ def _metric(outputs, labels, reference, manifest):
 def _size(path):
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(file.stat().st_size for file in files)
+
+
+def changed_files(folder: Path, entry: dict) -> list[str]:
+    """Files of one format that are not as the manifest's checksums say, in words."""
+    breaches = []
+    for name, expected in entry["files"].items():
+        actual = sha256(folder / name) if (folder / name).is_file() else "no file"
+        if actual != expected:
+            breaches.append(f"{name}: expected SHA-256 {expected[:12]}…, found {actual[:12]}…")
+    return breaches
+
+
+def raise_on_breach(certificate: dict) -> None:
+    """Raises `ParityError` with the worst output, unless the certificate holds."""
+    if certificate["holds"]:
+        return
+    breaches = [f"{b}" for b in certificate.get("breaches", [])]
+    for name, entry in certificate["formats"].items():
+        breaches += [f"{name}: {breach}" for breach in entry["breaches"]]
+    checks = [
+        (name, check)
+        for name, entry in certificate["formats"].items()
+        for check in entry["checks"]
+        if not check["holds"]
+    ]
+    worst = ""
+    if checks:
+        # NaN is worse than any number.
+        name, check = max(checks, key=lambda c: (np.isnan(c[1]["max_abs"]), c[1]["max_abs"]))
+        worst = (
+            f" Worst: {name}, output {check['output']!r}, batch {check['batch']}, "
+            f"largest difference {check['max_abs']:.3g}."
+        )
+    raise ParityError(
+        f"Expected every artifact to give the Keras model's answers.{worst} "
+        f"Breaches: {'; '.join(breaches)}.",
+        certificate,
+    )

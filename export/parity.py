@@ -44,9 +44,7 @@ class Difference:
         return not self.breaches
 
 
-def compare(
-    actual: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE
-) -> Difference:
+def compare(actual: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> Difference:
     """Compares one output with its reference. NaN and infinity never pass.
 
     Args:

@@ -5,8 +5,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-
-from mmzoo.export.signature import Tensor
+from mmzoo.export.manifest import Tensor
 
 BATCHES = (1, 3, 17)
 CONCEPTS_TEST = "concept128/test"
@@ -81,8 +80,7 @@ def load_samples(path: Path) -> Samples:
             arrays = {name.removeprefix("input/"): archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
-            f"Expected an .npz file of samples. Received: {path}, which NumPy can't read: "
-            f"{error}"
+            f"Expected an .npz file of samples. Received: {path}, which NumPy can't read: {error}"
         ) from error
     labels = arrays.pop("labels", None)
     return Samples(arrays, labels)

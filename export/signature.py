@@ -1,32 +1,11 @@
 """What a model takes and gives, by name: the one description every format is held to."""
 
-import contextlib
-import dataclasses
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """A named tensor. `shape` holds ints, and None where a size is free (the batch first)."""
-
-    name: str
-    dtype: str
-    shape: tuple
-
-    def to_json(self) -> dict:
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-
-    @property
-    def is_text(self) -> bool:
-        """UTF-8 bytes: by convention every uint8 input of shape `(batch, length)`."""
-        return self.dtype == "uint8" and len(self.shape) == 2
+from mmzoo.export.manifest import Tensor
 
 
 def load_model(model) -> keras.Model:
@@ -100,20 +79,3 @@ def call(model: keras.Model, inputs: dict) -> dict:
     values = [inputs[tensor.name] for tensor in names]
     result = model(tf.nest.pack_sequence_as(model._inputs_struct, values), training=False)
     return {t.name: value for t, value in zip(outputs, tf.nest.flatten(result), strict=True)}
-
-
-@contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Yields a place beside `path` to write to; moves it to `path` only on success.
-
-    What stood at `path` is replaced in one rename, and stays as it was on any error.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield folder / path.name
-        if path.is_dir():
-            os.rename(path, folder / "replaced")
-        os.replace(folder / path.name, path)
-    finally:
-        shutil.rmtree(folder)

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-
-from mmzoo.export.signature import beside, describe, load_model
+from mmzoo.export.manifest import beside
+from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_saved_model import to_saved_model
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes

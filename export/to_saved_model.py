@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import tensorflow as tf
-
-from mmzoo.export.signature import beside, call, describe, load_model
+from mmzoo.export.manifest import beside
+from mmzoo.export.signature import call, describe, load_model
 
 
 def to_saved_model(model, path, *, signatures=("serving_default", "portable")) -> Path:

@@ -36,9 +36,7 @@ class LogMel(keras.layers.Layer):
         Davis and Mermelstein, 1980. Differs: no cosine transform, as is usual for networks.
     """
 
-    def __init__(
-        self, sample_rate=16_000, frame_length=400, frame_step=160, num_mels=64, **kwargs
-    ):
+    def __init__(self, sample_rate=16_000, frame_length=400, frame_step=160, num_mels=64, **kwargs):
         super().__init__(**kwargs)
         for name, value in [
             ("sample_rate", sample_rate), ("frame_length", frame_length),

@@ -1,0 +1,69 @@
+"""One sample of a user's own through an artifact, in its own runtime."""
+
+import numpy as np
+
+from mmzoo.export.manifest import load_bundle
+from mmzoo.export.runtimes.process import run_artifact
+
+
+def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dict]:
+    """Classifies one sample.
+
+    Args:
+        path: A bundle, or the folder of a run.
+        format: "saved_model", "tflite" or "onnx".
+        values: One entry for each input of the model: `image`, a picture's path; `text`, a
+            string; `audio`, a recording's path. A picture is fitted into the size that the
+            model was proven on, on white; a recording becomes 16 kHz mono.
+        top: How many classes to return.
+
+    Returns:
+        List of `{"class": name, "score": float}`, the best first.
+
+    Raises:
+        FileNotFoundError, ValueError: If there is no such bundle, format or file, or if an
+            input is missing or unknown.
+        RuntimeFailure: If the runtime refuses the artifact.
+    """
+    bundle = load_bundle(path)
+    manifest = bundle.manifest
+    if format not in manifest["formats"]:
+        raise ValueError(
+            f"Expected one of the bundle's formats {sorted(manifest['formats'])}. "
+            f"Received: {format!r}. Export the model with --formats {format}."
+        )
+    names = [tensor["name"] for tensor in manifest["inputs"]]
+    missing, unknown = sorted(set(names) - set(values)), sorted(set(values) - set(names))
+    if missing or unknown:
+        raise ValueError(
+            f"Expected a value for each of the model's inputs: {', '.join(names)}. "
+            + (f"Missing: {', '.join(missing)}; this model can't do without. " * bool(missing))
+            + (f"Unknown: {', '.join(unknown)}. " * bool(unknown))
+        )
+    entry = manifest["formats"][format]
+    inputs = {name: _read(name, values[name], manifest)[None] for name in names}
+    signature = "portable"
+    result = run_artifact(
+        format, bundle.path / entry["path"], inputs, [(1, 1)], signature=signature
+    )
+    output = manifest["outputs"][0]["name"]
+    scores = result.outputs[0][output][0]
+    if not np.isfinite(scores).all():
+        raise ValueError(f"Expected finite scores. {format} answered NaN in {output!r}.")
+    if scores.ndim != 1:
+        raise ValueError(f"Expected a score a class. {output!r} has shape {scores.shape}.")
+    classes = manifest["classes"] or [str(k) for k in range(len(scores))]
+    best = np.argsort(-scores, kind="stable")[:top]
+    return [{"class": classes[k], "score": float(scores[k])} for k in best]
+
+
+def _read(name, value, manifest):
+    from mmzoo.data import encode_text, read_audio, read_image
+
+    if name == "image":
+        return read_image(value, size=tuple(manifest["samples"]["shapes"]["image"][:2]))
+    if name == "audio":
+        return read_audio(value, sample_rate=manifest["audio"]["sample_rate"])
+    if name == "text":
+        return encode_text([value])[0]
+    raise ValueError(f"Expected inputs named image, text or audio. Received: {name!r}.")

@@ -1,0 +1,26 @@
+"""`mmzoo` and `python -m mmzoo`: runs the command line, turns known errors into one line."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Runs the command line; exits 0, 1 on an error, 2 on wrong usage, 130 on Ctrl-C."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    from mmzoo.cli import app
+
+    try:
+        app()
+    except (ValueError, OSError, AssertionError, RuntimeError, ImportError) as error:
+        if os.environ.get("MMZOO_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The command line. Each command imports what it needs when it runs."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="mmzoo",
+    help="Multimodal recipes for TensorFlow and Keras 3, exported with proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Format(StrEnum):
+    SAVED_MODEL = "saved_model"
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+BundleFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or a run's folder.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from mmzoo import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    del context
+
+
+def _recipes() -> dict[str, str]:
+    """Recipe name to the first line of its docstring, read without running it."""
+    import ast
+    import importlib.util
+
+    spec = importlib.util.find_spec("mmzoo.recipes")
+    folders = spec.submodule_search_locations if spec else None
+    found = {}
+    for path in sorted(Path(next(iter(folders or []))).glob("[!_]*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[path.stem] = text.partition("\n")[0]
+    return found
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes."""
+    for name, story in _recipes().items():
+        typer.echo(f"{name:<12} {story}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def run(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A name that `mmzoo recipes` lists.")],
+) -> None:
+    """Run a recipe; what follows its name goes to the recipe (`mmzoo run concepts --help`)."""
+    import importlib
+
+    known = _recipes()
+    if recipe not in known:
+        raise typer.BadParameter(f"{recipe!r}. Known: {', '.join(known)}.", param_hint="RECIPE")
+    importlib.import_module(f"mmzoo.recipes.{recipe}").main(context.args)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras 3 archive.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    formats: Annotated[str, typer.Option(help="Comma separated.")] = ",".join(Format),
+    samples: Annotated[
+        Path | None, typer.Option(help="An .npz file with an array an input, maybe `labels`.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="A text file with a class name a line.")
+    ] = None,
+) -> None:
+    """Export a model, and prove each artifact in its own runtime."""
+    from mmzoo.export import export_bundle
+    from mmzoo.export.samples import load_samples
+
+    bundle = export_bundle(
+        model,
+        out,
+        formats=tuple(formats.split(",")),
+        samples=None if samples is None else load_samples(samples),
+        classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
+    )
+    _print_certificate(bundle.certificate)
+    typer.echo(f"Bundle: {bundle.path}")
+
+
+@app.command()
+def verify(bundle: BundleFolder) -> None:
+    """Re-run every check on a bundle; exit 1 and name the output on a breach."""
+    from mmzoo.export import ParityError, verify_bundle
+
+    try:
+        checked = verify_bundle(bundle)
+    except ParityError as error:
+        _print_certificate(error.certificate)
+        raise
+    _print_certificate(checked.certificate)
+    typer.echo(f"Every check holds: {checked.path}")
+
+
+@app.command()
+def predict(
+    bundle: BundleFolder,
+    format: Annotated[Format, typer.Option(help="Which artifact answers.")] = Format.TFLITE,
+    image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
+    text: Annotated[str | None, typer.Option(help="A phrase.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Classify a picture, a phrase and a recording of your own."""
+    from mmzoo.export.predict import predict_sample
+
+    given = {"image": image, "text": text, "audio": audio}
+    values = {name: value for name, value in given.items() if value is not None}
+    best = predict_sample(bundle, format.value, values, top=top)
+    if as_json:
+        typer.echo(json.dumps(best, ensure_ascii=False))
+        return
+    import rich
+    import rich.table
+
+    table = rich.table.Table(title=f"{format.value}")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    for row in best:
+        table.add_row(row["class"], f"{row['score']:.4f}")
+    rich.print(table)
+
+
+def _print_certificate(certificate: dict) -> None:
+    import rich
+    import rich.table
+
+    columns = ["format", "runtime", "signature", "batch", "output", "max |Δ|", "of scale", "top-1"]
+    table = rich.table.Table(*columns, "holds", title="Certificate")
+    for name, entry in certificate["formats"].items():
+        for check in entry["checks"]:
+            top1 = check["top1_agreement"]
+            table.add_row(
+                name,
+                entry["runtime"],
+                check["signature"],
+                str(check["batch"]),
+                check["output"],
+                f"{check['max_abs']:.1e}",
+                f"{check['scale_relative']:.1e}",
+                "" if top1 is None else f"{top1:.4f}",
+                "yes" if check["holds"] else "NO",
+            )
+        if not entry["checks"]:
+            table.add_row(name, entry["runtime"], *[""] * 6, "NO")
+    rich.print(table)

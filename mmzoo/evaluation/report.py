@@ -1,0 +1,289 @@
+"""One page that shows what a run learnt, where it errs and whether its artifacts agree."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmzoo.data import decode_text
+from mmzoo.evaluation.figures import best_epoch, learning_curve, picture, sound
+
+_INPUTS = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
+_FORMATS = {"saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX"}
+_RIGHT, _WRONG, _PAIRS, _TOP = 8, 4, 12, 3  # how many of each the page shows
+_LONGEST = 300  # characters of a text; longer ones are cut
+
+
+def write_report(
+    path: str | Path,
+    *,
+    metrics: Mapping,
+    inputs: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    manifest: Mapping | None = None,
+    certificate: Mapping | None = None,
+) -> Path:
+    """Writes a self-contained HTML page about a run; it loads nothing and runs no script.
+
+    The headline accuracy is counted from `probabilities`; where `metrics` says otherwise
+    the page says so.
+
+    Args:
+        path: File to write. An old one is replaced in one rename.
+        metrics: What the run recorded: `recipe`, `fusion`, `modalities`, `seed`,
+            `parameters`, `train_seconds`, `versions`, `data`, `trained`, `validation`,
+            `test`, `history`. Only `recipe`, `modalities` and `test` must be there; the
+            page names the others as not recorded.
+        inputs: Dict of any of `image` uint8 `(samples, height, width, 3)`, `text` uint8
+            `(samples, bytes)`, UTF-8, zero padded, and `audio` float32 `(samples, time)`,
+            16 kHz. A sample of zeros is shown as absent.
+        labels: Int `(samples,)`.
+        probabilities: Float `(samples, classes)` in [0, 1].
+        classes: Class names, in the order of the probabilities.
+        manifest: Optional manifest of the exported bundle.
+        certificate: Optional certificate of the exported bundle.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If shapes or dtypes don't fit one another, a label is no class, or a
+            value is not finite.
+    """
+    path = Path(path)
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    _check(inputs, labels, probabilities, classes)
+    names = [str(name) for name in classes]
+    predicted = probabilities.argmax(1)
+    pairs = _confusions(labels, predicted)
+    history = metrics.get("history") or {}
+    shown = [*_spread(labels, predicted == labels, _RIGHT),
+             *_spread(labels, predicted != labels, _WRONG)]  # fmt: skip
+    page = _template().render(
+        metrics=metrics,
+        modalities=[name for name in _INPUTS if name in inputs],
+        facts=_facts(metrics),
+        headline=_headline(metrics, labels, predicted),
+        best=best_epoch(history),
+        curves=[svg for name in ("loss", "accuracy") if (svg := learning_curve(history, name))],
+        subsets=_subsets(metrics, len(labels)),
+        pairs=len(pairs),
+        confusions=[
+            _confusion(inputs, labels, probabilities, names, *pair) for pair in pairs[:_PAIRS]
+        ],
+        manifest=manifest,
+        certificate=certificate,
+        formats=_FORMATS,
+        samples=[_sample(inputs, labels, probabilities, names, index) for index in shown],
+    )
+    # A lone surrogate, which JSON can hold, has no UTF-8: a question mark stands for it.
+    _replace(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def wilson_interval(accuracy: float, samples: int) -> tuple[float, float]:
+    """The 95 % interval of a share, by Wilson's score, which holds near 0 and 1 too.
+
+    Args:
+        accuracy: Share of right samples, in [0, 1].
+        samples: Positive int.
+
+    Returns:
+        `(low, high)`.
+
+    Reference:
+        Wilson, 1927 (doi:10.1080/01621459.1927.10502953).
+
+    Example:
+
+    >>> low, high = wilson_interval(0.5, 100)
+    >>> f"{low:.4f} {high:.4f}"
+    '0.4038 0.5962'
+    """
+    if samples < 1 or not 0 <= accuracy <= 1:
+        raise ValueError(
+            "Expected an accuracy in [0, 1] of at least one sample. "
+            f"Received: accuracy={accuracy}, samples={samples}."
+        )
+    z = 1.959964  # the normal distribution's 97.5 % quantile
+    center = (accuracy + z**2 / (2 * samples)) / (1 + z**2 / samples)
+    spread = np.sqrt(accuracy * (1 - accuracy) / samples + z**2 / (4 * samples**2))
+    margin = float(z * spread / (1 + z**2 / samples))
+    return max(0.0, center - margin), min(1.0, center + margin)
+
+
+def _check(inputs, labels, probabilities, classes):
+    if probabilities.ndim != 2 or probabilities.shape != (len(labels), len(classes)):
+        raise ValueError(
+            f"`probabilities` must be of shape {(len(labels), len(classes))}, a row a label and "
+            f"a column a class. Received: shape {probabilities.shape}."
+        )
+    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            "`labels` must be a row of at least one int. "
+            f"Received: {labels.dtype} of shape {labels.shape}."
+        )
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError(
+            f"`labels` must lie in [0, {len(classes)}). "
+            f"Received: labels from {labels.min()} to {labels.max()}."
+        )
+    good = np.isfinite(probabilities) & (probabilities > -1e-3) & (probabilities < 1 + 1e-3)
+    if not good.all():
+        bad = np.flatnonzero(~good.all(1))
+        raise ValueError(
+            "`probabilities` must be finite and in [0, 1]. Received: "
+            f"{probabilities[~good][0]} in row {bad[0]}, and {len(bad)} such rows in all. "
+            "Pass what a softmax gives, and look for the cause of a NaN in training."
+        )
+    for name, value in inputs.items():
+        if name not in _INPUTS:
+            raise ValueError(f"`inputs` must be among {list(_INPUTS)}. Received: {name!r}.")
+        dtype, rank = _INPUTS[name]
+        colours = name != "image" or value.shape[-1] == 3
+        if (value.dtype, value.ndim, len(value)) != (dtype, rank, len(labels)) or not colours:
+            raise ValueError(
+                f"`inputs[{name!r}]` must be {dtype} of rank {rank} with {len(labels)} samples"
+                f"{' in RGB' if name == 'image' else ''}. "
+                f"Received: {value.dtype} of shape {value.shape}."
+            )
+
+
+def _headline(metrics, labels, predicted):
+    accuracy = float(np.mean(predicted == labels))
+    subset = "+".join(metrics["modalities"])
+    recorded = metrics["test"]["accuracy"].get(subset)
+    return {
+        "subset": subset,
+        "accuracy": accuracy,
+        "interval": wilson_interval(accuracy, len(labels)),
+        "right": int(np.sum(predicted == labels)),
+        "samples": len(labels),
+        "commonest": float(np.bincount(labels).max() / len(labels)),
+        # Two runtimes may order a near tie differently: more than one sample is a contradiction.
+        "contradicted": recorded is not None and abs(recorded - accuracy) > 1.5 / len(labels),
+        "recorded": recorded,
+    }
+
+
+def _facts(metrics):
+    parameters, seconds = metrics.get("parameters"), metrics.get("train_seconds")
+    data = metrics.get("data") or {}
+    return {
+        "Fusion": metrics.get("fusion"),
+        "Modalities": ", ".join(metrics["modalities"]),
+        "Parameters": None if parameters is None else f"{parameters:,}",
+        "Training time": None if seconds is None else _duration(seconds),
+        "Seed": metrics.get("seed"),
+        "Data": data.get("name"),
+        "Data SHA-256": data.get("sha256"),
+        "Versions": ", ".join(f"{n} {v}" for n, v in (metrics.get("versions") or {}).items())
+        or None,
+    }
+
+
+def _duration(seconds):
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _subsets(metrics, samples):
+    samples = metrics["test"].get("samples", samples)
+    validation = (metrics.get("validation") or {}).get("accuracy") or {}
+    trained = metrics.get("trained") or {}
+    return [
+        {"name": name, "accuracy": accuracy, "interval": wilson_interval(accuracy, samples),
+         "validation": validation.get(name), "trained": trained.get(name) or {}}
+        for name, accuracy in metrics["test"]["accuracy"].items()
+    ]  # fmt: skip
+
+
+def _confusions(labels, predicted):
+    """`(true, predicted, count)` of every pair that was confused, most often first."""
+    wrong = predicted != labels
+    found, counts = np.unique(
+        np.stack([labels[wrong], predicted[wrong]], 1), axis=0, return_counts=True
+    )
+    order = np.argsort(-counts, kind="stable")
+    return [(*map(int, found[i]), int(counts[i])) for i in order]
+
+
+def _confusion(inputs, labels, probabilities, names, true, chosen, count):
+    rows = np.flatnonzero((labels == true) & (probabilities.argmax(1) == chosen))
+    surest = rows[probabilities[rows, chosen].argmax()]
+    return {
+        "true": names[true],
+        "predicted": names[chosen],
+        "count": count,
+        "of": int(np.sum(labels == true)),
+        "image": picture(inputs["image"][surest]) if "image" in inputs else None,
+        "probability": float(probabilities[surest, chosen]),
+    }
+
+
+def _spread(labels, mask, count):
+    """Up to `count` rows of `mask`, from as many classes as can be, evenly over the classes."""
+    rows = np.flatnonzero(mask)
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    _, first = np.unique(labels[rows], return_index=True)
+    if len(first) >= count:
+        return rows[first[np.linspace(0, len(first) - 1, count).astype(int)]]
+    return np.concatenate([rows[first], np.delete(rows, first)[: count - len(first)]])
+
+
+def _sample(inputs, labels, probabilities, names, index):
+    order = np.argsort(-probabilities[index], kind="stable")
+    label = labels[index]
+    return {
+        "index": int(index),
+        "right": bool(order[0] == label),
+        "true": names[label],
+        "rank": int(np.flatnonzero(order == label)[0]) + 1,
+        "probability": float(probabilities[index, label]),
+        "image": picture(inputs["image"][index]) if "image" in inputs else None,
+        "text": decode_text(inputs["text"][index : index + 1])[0] if "text" in inputs else None,
+        "sound": sound(inputs["audio"][index]) if "audio" in inputs else None,
+        "top": [
+            {"name": names[i], "probability": float(probabilities[index, i]), "true": i == label}
+            for i in order[:_TOP]
+        ],
+    }
+
+
+def _clip(text):
+    """Cuts a long text and replaces control characters, which no page may hold."""
+    text = "".join(c if c >= " " and not "\x7f" <= c <= "\x9f" else "\ufffd" for c in str(text))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+
+
+def _template():
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        clip=_clip,
+        percent=lambda share: f"{100 * share:.1f}\u202f%",
+        difference=lambda value: "0" if value == 0 else f"{value:.2e}",
+    )
+    return environment.get_template("report.html.jinja")
+
+
+def _replace(path, data):
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

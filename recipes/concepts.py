@@ -1,0 +1,240 @@
+"""Names a concept from a picture, a phrase and a spoken word.
+
+Data: Concept-128, embedded in mmzoo; split by icon vendor, language and voice.
+Run: mmzoo run concepts --fusion interactive --out build/concepts
+    (or: python -m mmzoo.recipes.concepts --fusion late --subsets all --out build/all)
+Expect: test accuracy 0.94 ± 0.015 with all three modalities after 4 minutes on 2 CPU cores,
+    and three artifacts whose certificates hold.
+Paper: the additive score of Bahdanau et al., 2015 (arXiv:1409.0473) between modalities.
+"""
+
+import argparse
+import itertools
+import time
+from pathlib import Path
+
+import keras
+import rich
+import rich.table
+import tensorflow as tf
+from keras import layers
+
+from mmzoo import encoders, export, fusion, training
+from mmzoo.data import concepts, stream
+from mmzoo.evaluation.report import write_report
+from mmzoo.export.manifest import beside, write_json
+from mmzoo.export.parity import accuracy
+
+MODALITIES = ("image", "text", "audio")
+FUSIONS = ("early", "late", "interactive")
+CLASSES = 128
+
+
+def make_data(modalities, batch_size, seed):
+    """Returns the endless training stream and the validation set, one target an output."""
+
+    def targets(inputs, label):
+        one_hot = tf.one_hot(label, CLASSES)
+        names = ["fused", *(f"{m}_logits" for m in modalities)]
+        return {m: inputs[m] for m in modalities}, dict.fromkeys(names, one_hot)
+
+    train = stream.training_stream(concepts.load_sources("train"), batch_size, seed)
+    validation = tf.data.Dataset.from_tensor_slices(concepts.draw_samples("validation", 4))
+    return train.map(targets), validation.batch(64).map(targets).cache()
+
+
+def build_model(fusion_kind="interactive", modalities=MODALITIES, units=128):
+    """Returns the model to train, with a head a modality, and the model to ship.
+
+    Both share all layers: `{modality: raw input}` to logits (`fused`, `image_logits`, …), and
+    to `{"probability": (batch, 128)}`.
+    """
+    everything = {
+        "image": keras.Input((None, None, 3), dtype="uint8", name="image"),
+        "text": keras.Input((None,), dtype="uint8", name="text"),  # UTF-8 bytes, zero padded
+        "audio": keras.Input((None,), dtype="float32", name="audio"),  # 16 kHz
+    }
+    inputs = {name: everything[name] for name in modalities}
+    build = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}
+    encoded = {m: build[m](units=units, name=f"{m}_encoder")(inputs[m]) for m in modalities}
+    pooled = {m: layers.Dropout(0.3, name=f"{m}_dropout")(encoded[m]["pooled"]) for m in inputs}
+    logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(pooled[m]) for m in inputs}
+
+    if fusion_kind == "late":
+        fused = fusion.LateFusion(name="late_fusion")(logits)
+    elif fusion_kind == "early":
+        x = layers.Concatenate(name="joined")(list(pooled.values()))
+        x = layers.Dense(256, activation="relu", name="trunk")(x)
+        x = layers.Dropout(0.4, name="trunk_dropout")(x)
+        fused = layers.Dense(CLASSES, name="trunk_logits")(x)
+    else:
+        masks = fusion.ModalityDropout(0.3, name="modality_dropout")(
+            {m: encoded[m]["mask"] for m in inputs}
+        )
+        x = fusion.InteractiveAttention(32, name="interactive_attention")(
+            {m: encoded[m]["tokens"] for m in inputs}, masks
+        )
+        x = layers.LayerNormalization(name="attended_norm")(x)
+        x = layers.Dropout(0.4, name="attended_dropout")(x)
+        x = layers.Dense(256, activation="relu", name="attended_hidden")(x)
+        x = layers.Dropout(0.4, name="hidden_dropout")(x)
+        # What the modalities say together, on top of what each says alone. It starts at 0.
+        together = layers.Dense(CLASSES, kernel_initializer="zeros", name="together")(x)
+        fused = layers.Add(name="sum")([together, *logits.values()])
+    probability = layers.Softmax(name="probability")(fused)
+    heads = {"fused": fused, **{f"{m}_logits": logits[m] for m in inputs}}
+    to_train = keras.Model(inputs, heads, name="concepts_training")
+    return to_train, keras.Model(inputs, {"probability": probability}, name="concepts")
+
+
+def train(fusion_kind, modalities, *, seed, epochs, steps_per_epoch, batch_size):
+    """Trains one model from scratch. Returns it, its history and the seconds it took."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    data, validation = make_data(modalities, batch_size, seed)
+    to_train, model = build_model(fusion_kind, modalities)
+    rate = keras.optimizers.schedules.CosineDecay(
+        1e-5, epochs * steps_per_epoch, warmup_target=3e-3, warmup_steps=60
+    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05)
+    to_train.compile(
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=0.02),
+        loss=dict.fromkeys(to_train.output, loss),
+        metrics={"fused": ["accuracy"]},
+    )
+    start = time.perf_counter()
+    history = to_train.fit(
+        data,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        validation_data=validation,
+        shuffle=False,
+        verbose=0,
+        callbacks=[
+            training.RichProgress("+".join(modalities), ["fused_accuracy", "val_fused_accuracy"]),
+            keras.callbacks.EarlyStopping(
+                "val_fused_accuracy", mode="max", patience=4, start_from_epoch=3,
+                restore_best_weights=True,
+            ),
+        ],
+    )  # fmt: skip
+    return model, history.history, time.perf_counter() - start
+
+
+def main(argv=None) -> dict:
+    """Trains, evaluates, exports and reports. Returns what `metrics.json` holds."""
+    args = parse(argv)
+    everything = args.modalities
+    subsets = [everything]
+    if args.subsets == "all":
+        sizes = range(1, len(everything) + 1)
+        subsets = [s for size in sizes for s in itertools.combinations(everything, size)]
+    samples = {split: concepts.draw_samples(split) for split in ("validation", "test")}
+    accuracies = {"validation": {}, "test": {}}
+    trained = {}
+    for subset in subsets:
+        model, history, seconds = train(
+            args.fusion, subset, seed=args.seed, epochs=args.epochs,
+            steps_per_epoch=args.steps_per_epoch, batch_size=args.batch_size,
+        )  # fmt: skip
+        name = "+".join(subset)
+        for split, (inputs, labels) in samples.items():
+            inputs = {m: inputs[m] for m in subset}
+            scores = model.predict(inputs, batch_size=64, verbose=0)["probability"]
+            accuracies[split][name] = accuracy(scores, labels)
+        trained[name] = {
+            "seconds": seconds,
+            "steps": len(history["loss"]) * args.steps_per_epoch,
+            "batch_size": args.batch_size,
+            "stopped_early": len(history["loss"]) < args.epochs,
+        }
+    # The last model read every modality: it is the one that ships.
+    metrics = {
+        "recipe": "concepts",
+        "fusion": args.fusion,
+        "modalities": list(everything),
+        "seed": args.seed,
+        "parameters": model.count_params(),
+        "train_seconds": seconds,
+        "versions": training.package_versions(),
+        "data": {"name": "concept128", "sha256": concepts.checksum()},
+        "trained": trained,
+        "validation": {"samples": len(samples["validation"][1])},
+        "test": {"samples": len(samples["test"][1])},
+        "history": {
+            key: history[key.replace("loss", "fused_loss").replace("accuracy", "fused_accuracy")]
+            for key in ("loss", "accuracy", "val_loss", "val_accuracy")
+        },
+    }
+    for split, figures in accuracies.items():
+        metrics[split]["accuracy"] = figures
+    with beside(args.out / "model.keras") as path:
+        model.save(path)
+    rich.print("Exporting, and checking each artifact in its own runtime …")
+    bundle = export.export_bundle(
+        model, args.out / "bundle", formats=args.formats, classes=concepts.class_names()
+    )
+    with beside(args.out / "metrics.json") as path:
+        write_json(path, metrics)
+    report = write_report(
+        args.out / "report.html", metrics=metrics, inputs={m: inputs[m] for m in everything},
+        labels=labels, probabilities=scores, classes=concepts.class_names(),
+        manifest=bundle.manifest, certificate=bundle.certificate,
+    )  # fmt: skip
+    show(metrics, bundle.certificate)
+    rich.print(f"Report: {report}")
+    return metrics
+
+
+def show(metrics, certificate):
+    """Prints the accuracies and the certificates."""
+    table = rich.table.Table(title=f"Concept-128, {metrics['fusion']} fusion, test accuracy")
+    table.add_column("modalities")
+    table.add_column("accuracy", justify="right")
+    for name, value in metrics["test"]["accuracy"].items():
+        table.add_row(name, f"{value:.3f}")
+    rich.print(table)
+    table = rich.table.Table(title="Certificates: the artifact against Keras")
+    for column in ("format", "runtime", "holds", "max |Δ|", "accuracy", "change", "MB", "ms"):
+        table.add_column(column, justify="left" if column in ("format", "runtime") else "right")
+    for name, entry in certificate["formats"].items():
+        table.add_row(
+            name, entry["runtime"], "yes" if entry["holds"] else "NO",
+            f"{max(check['max_abs'] for check in entry['checks']):.1e}",
+            f"{entry['metric']['artifact']:.3f}", f"{entry['metric']['change']:+.3f}",
+            f"{entry['bytes'] / 1e6:.1f}", f"{entry['latency_ms']['1']:.1f}",
+        )  # fmt: skip
+    rich.print(table)
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="concepts", description=__doc__.splitlines()[0])
+
+    def some_of(known):
+        def check(text):
+            names = tuple(dict.fromkeys(text.split(",")))
+            if not set(names) <= set(known):
+                raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")
+            return tuple(name for name in known if name in names)
+
+        return check
+
+    def positive(text):
+        if int(text) < 1:
+            raise argparse.ArgumentTypeError("expected a positive int")
+        return int(text)
+
+    parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
+    parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
+    parser.add_argument("--subsets", choices=("all",), help="train every subset of modalities")
+    parser.add_argument("--out", type=Path, default=Path("build/concepts"))
+    parser.add_argument("--formats", type=some_of(export.FORMATS), default=export.FORMATS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=positive, default=14)
+    parser.add_argument("--steps-per-epoch", type=positive, default=50)
+    parser.add_argument("--batch-size", type=positive, default=64)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()
