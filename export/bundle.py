@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import FORMATS, PATHS, Bundle, beside, sha256, write_json
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
@@ -11,8 +13,6 @@ from mmzoo.export.signature import call, describe, load_model
 from mmzoo.export.to_onnx import to_onnx
 from mmzoo.export.to_saved_model import to_saved_model
 from mmzoo.export.to_tflite import to_tflite
-
-from mmzoo._version import __version__
 
 _EXPORTERS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
 

@@ -6,12 +6,12 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
+from mmzoo._version import __version__
 from mmzoo.export.manifest import sha256
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import BATCHES, Samples
-
-from mmzoo._version import __version__
 
 RUNTIME_PACKAGES = {"saved_model": "tensorflow", "tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 RUNTIME_NAMES = {

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+
 from mmzoo.export.manifest import Tensor
 
 BATCHES = (1, 3, 17)

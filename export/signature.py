@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+
 from mmzoo.export.manifest import Tensor
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import tensorflow as tf
+
 from mmzoo.export.manifest import beside
 from mmzoo.export.signature import call, describe, load_model
 

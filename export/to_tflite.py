@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import tensorflow as tf
+
 from mmzoo.export.manifest import beside
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_saved_model import to_saved_model

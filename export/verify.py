@@ -3,11 +3,11 @@
 import dataclasses
 
 import numpy as np
+
+from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, changed_files, raise_on_breach
 from mmzoo.export.manifest import Bundle, load_bundle, sha256
 from mmzoo.export.samples import CONCEPTS_TEST, concept_samples, load_samples
-
-from mmzoo._version import __version__
 
 
 def verify_bundle(path) -> Bundle:

@@ -3,13 +3,13 @@
 import keras
 from keras import layers, ops
 
-from mmzoo.encoders.blocks import MaskedPooling, check_source, conv_block
+from mmzoo.encoders.blocks import ApplyMask, MaskedPooling, check_source, conv_block
 from mmzoo.preprocessing.log_mel import LogMel
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
 class PoolMask(layers.Layer):
-    """Shortens a mask as strided "same" convolutions shorten their input.
+    """Shortens a mask as convolutions with strides shorten their input.
 
     Args:
         factor: Positive int. A token is kept if one of its `factor` frames is.
@@ -27,7 +27,8 @@ class PoolMask(layers.Layer):
 
     def call(self, mask):
         kept = ops.expand_dims(ops.cast(mask, "float32"), -1)
-        kept = ops.max_pool(kept, self.factor, self.factor, padding="same")
+        kept = ops.pad(kept, [[0, 0], [0, self.factor - 1], [0, 0]])
+        kept = ops.max_pool(kept, self.factor, self.factor)
         return ops.squeeze(kept, -1) > 0
 
     def compute_output_spec(self, mask):
@@ -50,7 +51,7 @@ def audio(source="small", *, units=128, name="audio_encoder") -> keras.Model:
 
     Call arguments:
         inputs: float32 `(batch, time)`: mono waveform at 16 kHz in [-1, 1]. Exact zeros
-            are padding and are masked.
+            are padding and are masked: zeros behind a recording change nothing.
 
     Returns:
         Functional model with outputs `tokens` `(batch, N, D)`, one each 40 ms, `mask` bool
@@ -68,12 +69,13 @@ def audio(source="small", *, units=128, name="audio_encoder") -> keras.Model:
     x, mask = LogMel(num_mels=48, name="log_mel")(inputs)
     x = layers.Reshape((-1, 48, 1), name="channel")(x)  # (batch, frames, mels, 1)
     x = conv_block(x, 24, 2, name="block1")
+    x = ApplyMask(name="mask1")(x, PoolMask(2, name="half_mask")(mask))
     x = conv_block(x, 48, 2, name="block2")
-    x = conv_block(x, 64, name="block3")
-    x = conv_block(x, 96, (1, 2), name="block4")
-    x = conv_block(x, 128, name="block5")
+    mask = PoolMask(4, name="mask")(mask)
+    for number, (filters, strides) in enumerate([(64, 1), (96, (1, 2)), (128, 1)], start=3):
+        x = ApplyMask(name=f"mask{number - 1}")(x, mask)
+        x = conv_block(x, filters, strides, name=f"block{number}")
     x = layers.Reshape((-1, 6 * 128), name="columns")(x)  # (batch, frames / 4, 768)
     tokens = layers.Dense(units, activation="relu", name="tokens")(x)
-    mask = PoolMask(4, name="mask")(mask)
     pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(tokens, mask))
     return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)

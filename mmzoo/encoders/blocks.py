@@ -5,12 +5,38 @@ from keras import layers, ops
 
 
 def conv_block(x, filters, strides=1, *, name):
-    """3 x 3 convolution, batch normalisation, ReLU on `(batch, height, width, channels)`."""
-    x = layers.Conv2D(
-        filters, 3, strides, padding="same", use_bias=False, name=f"{name}_conv"
-    )(x)  # fmt: skip
+    """3 x 3 convolution, batch normalisation, ReLU on `(batch, height, width, channels)`.
+
+    One pixel of zeros is added on every side, also where `strides` is 2: "same" padding
+    would shift by a pixel between even and odd sizes.
+    """
+    x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    x = layers.Conv2D(filters, 3, strides, use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(momentum=0.97, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class ApplyMask(layers.Layer):
+    """Sets masked tokens to zero, so that what comes next can't see them.
+
+    Call arguments:
+        tokens: Float tensor `(batch, tokens, ...)`.
+        mask: Bool tensor `(batch, tokens)`.
+
+    Returns:
+        Tensor like `tokens`.
+    """
+
+    def call(self, tokens, mask):
+        kept = ops.cast(mask, tokens.dtype)
+        for _ in range(len(tokens.shape) - 2):
+            kept = ops.expand_dims(kept, -1)
+        return tokens * kept
+
+    def compute_output_spec(self, tokens, mask):
+        del mask
+        return keras.KerasTensor(tokens.shape, dtype=self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")

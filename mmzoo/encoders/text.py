@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from mmzoo.encoders.blocks import MaskedPooling, check_source
+from mmzoo.encoders.blocks import ApplyMask, MaskedPooling, check_source
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
@@ -26,17 +26,6 @@ class ByteTokens(layers.Layer):
     def compute_output_spec(self, inputs):
         shape = inputs.shape
         return keras.KerasTensor(shape, dtype="int32"), keras.KerasTensor(shape, dtype="bool")
-
-
-@keras.saving.register_keras_serializable(package="mmzoo")
-class ApplyMask(layers.Layer):
-    """Sets masked tokens to zero: `(batch, tokens, units)`, bool `(batch, tokens)`."""
-
-    def call(self, tokens, mask):
-        return tokens * ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
-
-    def compute_output_shape(self, tokens_shape, mask_shape=None):
-        return tokens_shape
 
 
 def text(source="small", *, units=128, name="text_encoder") -> keras.Model:

@@ -33,18 +33,16 @@ def write_report(
 
     Args:
         path: File to write. An old one is replaced in one rename.
-        metrics: What the run recorded: `recipe`, `fusion`, `modalities`, `seed`,
-            `parameters`, `train_seconds`, `versions`, `data`, `trained`, `validation`,
-            `test`, `history`. Only `recipe`, `modalities` and `test` must be there; the
-            page names the others as not recorded.
+        metrics: What the run recorded: `recipe`, `modalities` and `test`; and, named as not
+            recorded where absent, `fusion`, `seed`, `parameters`, `train_seconds`,
+            `versions`, `data`, `trained`, `validation` and `history`.
         inputs: Dict of any of `image` uint8 `(samples, height, width, 3)`, `text` uint8
             `(samples, bytes)`, UTF-8, zero padded, and `audio` float32 `(samples, time)`,
             16 kHz. A sample of zeros is shown as absent.
         labels: Int `(samples,)`.
         probabilities: Float `(samples, classes)` in [0, 1].
         classes: Class names, in the order of the probabilities.
-        manifest: Optional manifest of the exported bundle.
-        certificate: Optional certificate of the exported bundle.
+        manifest, certificate: Those of the exported bundle, if there is one.
 
     Returns:
         `path`.
@@ -65,11 +63,9 @@ def write_report(
     page = _template().render(
         metrics=metrics,
         modalities=[name for name in _INPUTS if name in inputs],
-        facts=_facts(metrics),
         headline=_headline(metrics, labels, predicted),
         best=best_epoch(history),
         curves=[svg for name in ("loss", "accuracy") if (svg := learning_curve(history, name))],
-        subsets=_subsets(metrics, len(labels)),
         pairs=len(pairs),
         confusions=[
             _confusion(inputs, labels, probabilities, names, *pair) for pair in pairs[:_PAIRS]
@@ -77,6 +73,7 @@ def write_report(
         manifest=manifest,
         certificate=certificate,
         formats=_FORMATS,
+        batches=_batches(certificate),
         samples=[_sample(inputs, labels, probabilities, names, index) for index in shown],
     )
     # A lone surrogate, which JSON can hold, has no UTF-8: a question mark stands for it.
@@ -85,14 +82,14 @@ def write_report(
 
 
 def wilson_interval(accuracy: float, samples: int) -> tuple[float, float]:
-    """The 95 % interval of a share, by Wilson's score, which holds near 0 and 1 too.
+    """The 95 % interval `(low, high)` of a share, by Wilson's score.
 
     Args:
         accuracy: Share of right samples, in [0, 1].
         samples: Positive int.
 
-    Returns:
-        `(low, high)`.
+    Raises:
+        ValueError: If one is out of its range.
 
     Reference:
         Wilson, 1927 (doi:10.1080/01621459.1927.10502953).
@@ -169,20 +166,9 @@ def _headline(metrics, labels, predicted):
     }
 
 
-def _facts(metrics):
-    parameters, seconds = metrics.get("parameters"), metrics.get("train_seconds")
-    data = metrics.get("data") or {}
-    return {
-        "Fusion": metrics.get("fusion"),
-        "Modalities": ", ".join(metrics["modalities"]),
-        "Parameters": None if parameters is None else f"{parameters:,}",
-        "Training time": None if seconds is None else _duration(seconds),
-        "Seed": metrics.get("seed"),
-        "Data": data.get("name"),
-        "Data SHA-256": data.get("sha256"),
-        "Versions": ", ".join(f"{n} {v}" for n, v in (metrics.get("versions") or {}).items())
-        or None,
-    }
+def _batches(certificate):
+    formats = certificate["formats"].values() if certificate else ()
+    return sorted({batch for entry in formats for batch in entry["latency_ms"]}, key=int)
 
 
 def _duration(seconds):
@@ -191,17 +177,6 @@ def _duration(seconds):
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _subsets(metrics, samples):
-    samples = metrics["test"].get("samples", samples)
-    validation = (metrics.get("validation") or {}).get("accuracy") or {}
-    trained = metrics.get("trained") or {}
-    return [
-        {"name": name, "accuracy": accuracy, "interval": wilson_interval(accuracy, samples),
-         "validation": validation.get(name), "trained": trained.get(name) or {}}
-        for name, accuracy in metrics["test"]["accuracy"].items()
-    ]  # fmt: skip
 
 
 def _confusions(labels, predicted):
@@ -276,6 +251,8 @@ def _template():
         clip=_clip,
         percent=lambda share: f"{100 * share:.1f}\u202f%",
         difference=lambda value: "0" if value == 0 else f"{value:.2e}",
+        duration=_duration,
+        wilson=wilson_interval,
     )
     return environment.get_template("report.html.jinja")
 

@@ -27,7 +27,7 @@ class LogMel(keras.layers.Layer):
     Returns:
         Pair of a float tensor `(batch, frames, num_mels)`, zero where masked, and a bool
         tensor `(batch, frames)`: True for frames that hold a non-zero sample, with
-        `frames = ceil(time / frame_step)`.
+        `frames = time // frame_step + 1`.
 
     Raises:
         ValueError: If the input is not 2D, or an argument is not positive.
