@@ -1,6 +1,8 @@
 """Exporters that prove themselves: SavedModel, TFLite and ONNX, each checked in its runtime."""
 
 import importlib
+import sys
+import types
 
 if __name__ != "mmzoo.export":
     raise ImportError(
@@ -28,9 +30,20 @@ __all__ = list(_WHERE)
 def __getattr__(name: str):
     if name in _WHERE:
         value = getattr(importlib.import_module(f"mmzoo.export.{_WHERE[name]}"), name)
-        globals()[name] = value  # a function `to_onnx` beats the submodule of that name
+        globals()[name] = value
         return value
     raise AttributeError(f"module 'mmzoo.export' has no attribute {name!r}")
+
+
+class _Package(types.ModuleType):
+    """Keeps `mmzoo.export.to_onnx` the function: importing its module would replace it."""
+
+    def __setattr__(self, name, value):
+        if not (name in _WHERE and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__():

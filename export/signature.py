@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from mmzoo.export.manifest import Tensor
 
@@ -31,7 +30,9 @@ def load_model(model) -> keras.Model:
                 f"Expected a Keras 3 archive (.keras). Received: {path}, which Keras can't "
                 f"load: {error}"
             ) from error
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if not isinstance(model, keras.Model) or not hasattr(model, "_inputs_struct"):
         raise ValueError(
             "Expected a functional keras.Model or the path of a .keras file. "
             f"Received: {type(model).__name__}. Build it from keras.Input tensors."
@@ -46,37 +47,61 @@ def describe(model: keras.Model) -> tuple[list[Tensor], list[Tensor]]:
     output layers).
 
     Raises:
-        ValueError: If two tensors share a name, or a first axis is not the free batch.
+        ValueError: If inputs or outputs are nested, two tensors share a name, or a first
+            axis is not the free batch.
     """
-    inputs = [
-        Tensor(tensor.name, keras.backend.standardize_dtype(tensor.dtype), tuple(tensor.shape))
-        for tensor in model.inputs
-    ]
-    structure = model._outputs_struct if hasattr(model, "_outputs_struct") else model.outputs
-    if isinstance(structure, dict):
-        named = list(structure.items())
+    inputs = [(tensor.name, tensor) for tensor in _leaves(model._inputs_struct, "inputs")]
+    leaves = _leaves(model._outputs_struct, "outputs")
+    if isinstance(model._outputs_struct, dict):
+        outputs = list(zip(model._outputs_struct, leaves, strict=True))
     else:
-        named = list(zip(model.output_names, model.outputs, strict=True))
-    outputs = [
-        Tensor(name, keras.backend.standardize_dtype(tensor.dtype), tuple(tensor.shape))
-        for name, tensor in named
-    ]
-    for tensors in (inputs, outputs):
-        names = [tensor.name for tensor in tensors]
+        outputs = [(tensor._keras_history.operation.name, tensor) for tensor in leaves]
+    described = []
+    for named in (inputs, outputs):
+        names = [name for name, _ in named]
         if len(set(names)) != len(names):
             raise ValueError(f"Expected unique tensor names. Received: {names}.")
-        for tensor in tensors:
+        for name, tensor in named:
             if not tensor.shape or tensor.shape[0] is not None:
                 raise ValueError(
                     "Expected a free batch axis in front. "
-                    f"Received: {tensor.name} of shape {tensor.shape}."
+                    f"Received: {name} of shape {tensor.shape}."
                 )
-    return inputs, outputs
+        described.append(
+            [
+                Tensor(name, keras.backend.standardize_dtype(tensor.dtype), tuple(tensor.shape))
+                for name, tensor in named
+            ]
+        )
+    return described[0], described[1]
 
 
 def call(model: keras.Model, inputs: dict) -> dict:
     """Calls a model in inference mode by name: dict of tensors to dict of tensors."""
-    names, outputs = describe(model)
-    values = [inputs[tensor.name] for tensor in names]
-    result = model(tf.nest.pack_sequence_as(model._inputs_struct, values), training=False)
-    return {t.name: value for t, value in zip(outputs, tf.nest.flatten(result), strict=True)}
+    structure = model._inputs_struct
+    if isinstance(structure, dict):
+        values = {key: inputs[tensor.name] for key, tensor in structure.items()}
+    elif isinstance(structure, list | tuple):
+        values = [inputs[tensor.name] for tensor in structure]
+    else:
+        values = inputs[structure.name]
+    result = model(values, training=False)
+    names = [tensor.name for tensor in describe(model)[1]]
+    if isinstance(result, dict):
+        return {name: result[name] for name in names}
+    return dict(zip(names, _leaves(result, "outputs"), strict=True))
+
+
+def _leaves(structure, side):
+    """The tensors of a flat dict, list or single tensor, in the order they were written."""
+    if isinstance(structure, dict):
+        leaves = list(structure.values())
+    elif isinstance(structure, list | tuple):
+        leaves = list(structure)
+    else:
+        leaves = [structure]
+    if any(isinstance(leaf, dict | list | tuple) for leaf in leaves):
+        raise ValueError(
+            f"Expected {side} that are a tensor, or a flat list or dict. Received: {structure}."
+        )
+    return leaves

@@ -10,7 +10,7 @@ import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz
 SECONDS_SHOWN = 3  # of a longer clip; 3 s are 128 kB in the page
-THUMBNAIL = 128  # pixels, the longer side
+THUMBNAIL = 96  # pixels, the longer side
 
 # Stand-ins that the page's style sheet gives a light and a dark colour.
 _COLOURS = {
@@ -87,6 +87,7 @@ def learning_curve(history: Mapping, name: str) -> str:
                 axes.plot([epoch], [value], color=_INK, ls="", marker="D", ms=4.5, label=text)
         axes.set_xlabel("epoch", color=_INK, fontsize=9)
         axes.set_ylabel(name, color=_INK, fontsize=9)
+        axes.set_xlim(0.5, 0.5 + max(len(values or ()) for values, *_ in curves.values()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(colors=_INK, labelsize=8, length=0)
         axes.grid(color=_LINE, lw=0.7)
@@ -116,7 +117,7 @@ def _inline(figure, name):
 
 
 def picture(image: np.ndarray) -> str | None:
-    """Returns a PNG of at most 128 pixels a side as a data address.
+    """Returns a PNG of at most 96 pixels a side as a data address.
 
     Args:
         image: uint8 `(height, width, 3)`, RGB.

@@ -1,6 +1,7 @@
 """One page that shows what a run learnt, where it errs and whether its artifacts agree."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import numpy as np
 
 from mmzoo.data import decode_text
 from mmzoo.evaluation.figures import best_epoch, learning_curve, picture, sound
+from mmzoo.evaluation.intervals import wilson_interval
 
 _INPUTS = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
 _FORMATS = {"saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX"}
 _RIGHT, _WRONG, _PAIRS, _TOP = 8, 4, 12, 3  # how many of each the page shows
+# Control characters, and those that embed, override or isolate a direction.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LONGEST = 300  # characters of a text; longer ones are cut
 
 
@@ -73,43 +77,12 @@ def write_report(
         manifest=manifest,
         certificate=certificate,
         formats=_FORMATS,
-        batches=_batches(certificate),
+        slowest=_slowest(certificate),
         samples=[_sample(inputs, labels, probabilities, names, index) for index in shown],
     )
     # A lone surrogate, which JSON can hold, has no UTF-8: a question mark stands for it.
     _replace(path, page.encode("utf-8", "replace"))
     return path
-
-
-def wilson_interval(accuracy: float, samples: int) -> tuple[float, float]:
-    """The 95 % interval `(low, high)` of a share, by Wilson's score.
-
-    Args:
-        accuracy: Share of right samples, in [0, 1].
-        samples: Positive int.
-
-    Raises:
-        ValueError: If one is out of its range.
-
-    Reference:
-        Wilson, 1927 (doi:10.1080/01621459.1927.10502953).
-
-    Example:
-
-    >>> low, high = wilson_interval(0.5, 100)
-    >>> f"{low:.4f} {high:.4f}"
-    '0.4038 0.5962'
-    """
-    if samples < 1 or not 0 <= accuracy <= 1:
-        raise ValueError(
-            "Expected an accuracy in [0, 1] of at least one sample. "
-            f"Received: accuracy={accuracy}, samples={samples}."
-        )
-    z = 1.959964  # the normal distribution's 97.5 % quantile
-    center = (accuracy + z**2 / (2 * samples)) / (1 + z**2 / samples)
-    spread = np.sqrt(accuracy * (1 - accuracy) / samples + z**2 / (4 * samples**2))
-    margin = float(z * spread / (1 + z**2 / samples))
-    return max(0.0, center - margin), min(1.0, center + margin)
 
 
 def _check(inputs, labels, probabilities, classes):
@@ -166,9 +139,12 @@ def _headline(metrics, labels, predicted):
     }
 
 
-def _batches(certificate):
+def _slowest(certificate):
+    """Batch size, as the certificate writes it, to the slowest format's milliseconds."""
     formats = certificate["formats"].values() if certificate else ()
-    return sorted({batch for entry in formats for batch in entry["latency_ms"]}, key=int)
+    times = [item for entry in formats for item in entry["latency_ms"].items()]
+    batches = sorted({batch for batch, _ in times}, key=int)
+    return {batch: max(ms for key, ms in times if key == batch) or 1 for batch in batches}
 
 
 def _duration(seconds):
@@ -231,10 +207,10 @@ def _sample(inputs, labels, probabilities, names, index):
     }
 
 
-def _clip(text):
-    """Cuts a long text and replaces control characters, which no page may hold."""
-    text = "".join(c if c >= " " and not "\x7f" <= c <= "\x9f" else "\ufffd" for c in str(text))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+def _clip(text, longest=_LONGEST):
+    """Cuts a long text; shows what no page may hold, or would turn it round, as U+FFFD."""
+    text = _UNSEEN.sub("\ufffd", str(text))
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
 
 
 def _template():

@@ -1,0 +1,32 @@
+# Everything from a bare checkout on a machine with only Python (3.11 or later).
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: demo test slow lint docs clean
+
+demo: $(STAMP)
+	$(BIN)/mmzoo run concepts --fusion interactive --out build/demo
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/draw_architecture.py --check
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmzoo needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist mmzoo.egg-info

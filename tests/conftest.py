@@ -1,0 +1,15 @@
+"""Settings that must stand before TensorFlow is imported, for every test."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.update(
+    TF_CPP_MIN_LOG_LEVEL="3",
+    CUDA_VISIBLE_DEVICES="",  # results must not depend on a GPU that happens to be there
+    TF_NUM_INTRAOP_THREADS="2",
+    TF_NUM_INTEROP_THREADS="1",
+)
+tests = str(Path(__file__).parent)
+if tests not in sys.path:  # for `from conformance import check_layer`
+    sys.path.insert(0, tests)
