@@ -58,8 +58,10 @@ class Samples:
 
     def save(self, path: Path) -> None:
         """Writes the samples as a compressed .npz file."""
-        labels = {} if self.labels is None else {"labels": self.labels}
-        np.savez_compressed(path, **{f"input/{k}": v for k, v in self.inputs.items()}, **labels)
+        arrays = {f"input/{name}": value for name, value in self.inputs.items()}
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def concept_samples() -> Samples:

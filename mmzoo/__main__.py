@@ -6,7 +6,7 @@ import sys
 
 def main() -> None:
     """Runs the command line; exits 0, 1 on an error, 2 on wrong usage, 130 on Ctrl-C."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     from mmzoo.cli import app
 

@@ -61,8 +61,9 @@ def run_artifact(
             "outputs": str(place / "outputs.npz"), "report": str(place / "report.json"),
         }  # fmt: skip
         np.savez(place / "inputs.npz", **inputs)
-        (place / "job.json").write_text(json.dumps(job))
-        command = [sys.executable, "-m", "mmzoo.export.runtimes.worker", place / "job.json"]
+        job_path = str(place / "job.json")
+        Path(job_path).write_text(json.dumps(job))
+        command = [sys.executable, "-m", "mmzoo.export.runtimes.worker", job_path]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit)
         except subprocess.TimeoutExpired as error:

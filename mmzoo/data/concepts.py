@@ -106,7 +106,8 @@ def _fold(text):
 
 def _read_phrases(languages, tags, folded):
     texts = json.loads(gzip.decompress((ASSET / "texts.json.gz").read_bytes()))
-    phrases, labels = [], []
+    phrases: list[str] = []
+    labels: list[int] = []
     for language in languages:
         for label, concept in enumerate(class_names()):
             found = texts[language][concept]
@@ -123,17 +124,20 @@ def _read_speech(voices):
     import soundfile
 
     index = _index()
-    offset, chunks, lengths, labels = 0, [], [], []
+    offset = 0
+    chunks: list[np.ndarray] = []
+    counts: list[int] = []
+    labels: list[int] = []
     with soundfile.SoundFile(ASSET / "speech.ogg") as file:
         for name, clip_lengths in index["speech_lengths"].items():
             total = sum(clip_lengths)
             if name.split("+")[1] in voices:
                 file.seek(offset)
                 chunks.append(file.read(total, dtype="int16"))
-                lengths.extend(clip_lengths)
+                counts.extend(clip_lengths)
                 labels.extend(range(len(clip_lengths)))
             offset += total
-    lengths = np.array(lengths, "int32")
+    lengths = np.array(counts, "int32")
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype("int32")
     return np.concatenate(chunks), starts, lengths, np.array(labels)
 

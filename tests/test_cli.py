@@ -1,0 +1,162 @@
+"""The command line as a person calls it: exit codes, messages, no stack trace."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from mmzoo.data import concepts
+from mmzoo.export import export_bundle
+from mmzoo.export.samples import Samples
+from mmzoo.recipes.concepts import build_model
+
+
+def mmzoo(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "mmzoo", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, its bundle, and a picture, a recording and faults of our own."""
+    folder = tmp_path_factory.mktemp("cli")
+    keras.utils.set_random_seed(1)
+    _, model = build_model("interactive", units=8)
+    model.save(folder / "model.keras")
+    inputs, labels = concepts.draw_samples("test", 1)
+    samples = Samples({name: value[::6] for name, value in inputs.items()}, labels[::6])
+    export_bundle(model, folder / "run" / "bundle", samples=samples, classes=concepts.class_names())
+    samples.save(folder / "samples.npz")
+    picture = np.zeros((90, 160, 3), "uint8")
+    picture[20:70, 40:120] = (200, 30, 40)
+    Image.fromarray(picture).save(folder / "apple.png")
+    time = np.arange(22_050) / 44_100
+    wave = 0.3 * np.sin(2 * np.pi * 300 * time * (1 + time))
+    soundfile.write(folder / "speech.wav", np.stack([wave, wave], 1), 44_100)
+    (folder / "cut.png").write_bytes((folder / "apple.png").read_bytes()[:60])
+    return folder
+
+
+def sample(folder, **changes):
+    values = {"image": folder / "apple.png", "text": "roter Apfel", "audio": folder / "speech.wav"}
+    values.update(changes)
+    return [x for name, value in values.items() if value is not None for x in (f"--{name}", value)]
+
+
+def test_help_version_and_recipes():
+    assert mmzoo("--help").returncode == 0
+    assert mmzoo("--version").stdout.strip() == "0.1.0"
+    listed = mmzoo("recipes")
+    assert listed.stdout.startswith("concepts     Names a concept from a picture")
+    assert "--fusion" in mmzoo("run", "concepts", "--help").stdout
+
+
+def test_unknown_recipes_and_options_are_wrong_usage():
+    done = mmzoo("run", "nothing")
+    assert done.returncode == 2
+    assert "Known: concepts" in done.stderr
+    done = mmzoo("run", "concepts", "--fusion", "nuclear")
+    assert done.returncode == 2
+    assert "invalid choice: 'nuclear'" in done.stderr
+    done = mmzoo("run", "concepts", "--modalities", "image,smell")
+    assert done.returncode == 2
+    assert "expected some of image,text,audio" in done.stderr
+
+
+def test_the_three_formats_name_the_same_top_five(folder):
+    answers = {}
+    for name in ("saved_model", "tflite", "onnx"):
+        done = mmzoo("predict", folder / "run", "--format", name, "--json", *sample(folder))
+        assert done.returncode == 0, done.stderr
+        answers[name] = json.loads(done.stdout)
+        assert len(answers[name]) == 5
+    names = {name: [row["class"] for row in rows] for name, rows in answers.items()}
+    assert names["saved_model"] == names["tflite"] == names["onnx"]
+    scores = np.array([[row["score"] for row in rows] for rows in answers.values()])
+    np.testing.assert_allclose(scores, scores[:1].repeat(3, 0), rtol=1e-4)
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_predict_prints_a_table(folder):
+    done = mmzoo("predict", folder / "run", "--top", 2, *sample(folder))
+    assert done.returncode == 0
+    assert "probability" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"image": None, "audio": None}, "Missing: audio, image; this model can't do without"),
+        ({"image": "gone.png"}, "gone.png"),
+        ({"image": "{folder}/cut.png"}, "cut.png"),
+        ({"image": "{folder}/speech.wav"}, "speech.wav"),
+        ({"audio": "{folder}/apple.png"}, "apple.png"),
+    ],
+)
+def test_bad_samples_are_one_line(folder, changes, message):
+    changes = {k: v and v.format(folder=folder) for k, v in changes.items()}
+    done = mmzoo("predict", folder / "run", *sample(folder, **changes))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+
+
+def test_verify_exits_0_and_then_1_on_a_breach(folder):
+    done = mmzoo("verify", folder / "run")
+    assert done.returncode == 0, done.stderr
+    assert "Every check holds" in done.stdout
+    path = folder / "run" / "bundle" / "tflite" / "model.tflite"
+    data = path.read_bytes()
+    try:
+        path.write_bytes(
+            data[: len(data) // 2] + b"\xff\xff\xff\x7f" * 64 + data[len(data) // 2 + 256 :]
+        )
+        done = mmzoo("verify", folder / "run")
+    finally:
+        path.write_bytes(data)
+    assert done.returncode == 1
+    assert "NO" in done.stdout
+    assert "output 'probability'" in done.stderr
+    assert "values are not finite" in done.stderr
+
+
+def test_export_writes_a_bundle_that_verifies(folder, tmp_path):
+    done = mmzoo(
+        "export", folder / "model.keras", "--out", tmp_path / "b", "--formats", "tflite",
+        "--samples", folder / "samples.npz",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"Bundle: {tmp_path / 'b'}" in done.stdout
+    assert mmzoo("verify", tmp_path / "b").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["verify", "nowhere"], "Expected a bundle"),
+        (["predict", "nowhere", "--text", "x"], "Expected a bundle"),
+        (["export", "gone.keras", "--out", "x"], "no such file"),
+        (["export", "{folder}/apple.png", "--out", "x"], "which Keras can't load"),
+        (["export", "{folder}/model.keras", "--out", "x", "--formats", "gguf"], "`formats` must"),
+        (["export", "{folder}/model.keras", "--out", "{folder}"], "holds other files"),
+        (
+            ["export", "{folder}/model.keras", "--out", "x", "--samples", "{folder}/apple.png"],
+            "Expected an .npz file of samples",
+        ),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(folder, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = mmzoo(*(argument.format(folder=folder) for argument in arguments))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []

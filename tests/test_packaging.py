@@ -1,0 +1,92 @@
+"""What installs, what importing costs, and that there is one copy of every class."""
+
+import configparser
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = configparser.ConfigParser()
+CONFIG.read(ROOT / "setup.cfg")
+
+
+def run_python(code, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, timeout=120
+    )
+
+
+def test_every_folder_with_code_is_a_listed_package():
+    folders = {"mmzoo"}
+    for top, package in [
+        ("mmzoo", "mmzoo"),
+        ("export", "mmzoo.export"),
+        ("recipes", "mmzoo.recipes"),
+    ]:
+        for file in (ROOT / top).rglob("*.py"):
+            parts = file.parent.relative_to(ROOT / top).parts
+            folders.add(".".join((package, *parts)))
+    listed = set(CONFIG["options"]["packages"].split())
+    assert folders == listed
+    assert len(listed) >= 11
+
+
+def test_every_data_file_is_listed():
+    for package, files in CONFIG["options.package_data"].items():
+        folder = ROOT / package.replace(".", "/")
+        found = {p.name for p in folder.iterdir() if p.is_file() and p.suffix != ".py"}
+        assert found == set(files.split()), package
+
+
+@pytest.mark.parametrize("name", ["export", "recipes"])
+def test_a_second_copy_is_refused(name):
+    done = run_python(f"import {name}", cwd=ROOT)
+    assert done.returncode != 0
+    assert f"Expected to be imported as `mmzoo.{name}`" in done.stderr
+
+
+def test_importing_mmzoo_imports_nothing_heavy():
+    heavy = ["tensorflow", "keras", "onnxruntime", "tf2onnx", "matplotlib", "soundfile", "PIL"]
+    code = f"import sys, mmzoo; print([name for name in {heavy} if name in sys.modules])"
+    done = run_python(code)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_prediction_and_verification_need_no_tensorflow_in_their_process():
+    code = (
+        "import sys, mmzoo.export.predict, mmzoo.export.verify, mmzoo.export.runtimes.c_api\n"
+        "print('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    done = run_python(code)
+    assert done.stdout.strip() == "False", done.stdout + done.stderr
+
+
+def test_the_converters_stay_functions_whatever_is_imported_first():
+    export = importlib.import_module("mmzoo.export")
+    for name in ("to_onnx", "to_tflite", "to_saved_model"):
+        importlib.import_module(f"mmzoo.export.{name}")
+        assert callable(getattr(export, name))
+
+
+def test_public_names_resolve_and_unknown_ones_do_not():
+    import mmzoo
+
+    for name in mmzoo.__all__:
+        assert getattr(mmzoo, name) is not None
+    for name in mmzoo.export.__all__:
+        assert getattr(mmzoo.export, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mmzoo.nothing
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mmzoo.export.nothing
+
+
+def test_no_file_is_two_rooms_in_one():
+    files = [
+        p for top in ("mmzoo", "export", "recipes", "tools") for p in (ROOT / top).rglob("*.py")
+    ]
+    assert len(files) >= 30
+    assert {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 300} == {}
