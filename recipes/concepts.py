@@ -230,7 +230,7 @@ def parse(argv):
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
     parser.add_argument("--formats", type=some_of(export.FORMATS), default=export.FORMATS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=positive, default=14)
+    parser.add_argument("--epochs", type=positive, default=12)
     parser.add_argument("--steps-per-epoch", type=positive, default=50)
     parser.add_argument("--batch-size", type=positive, default=64)
     return parser.parse_args(argv)

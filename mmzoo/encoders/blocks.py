@@ -7,11 +7,13 @@ from keras import layers, ops
 def conv_block(x, filters, strides=1, *, name):
     """3 x 3 convolution, batch normalisation, ReLU on `(batch, height, width, channels)`.
 
-    One pixel of zeros is added on every side, also where `strides` is 2: "same" padding
-    would shift by a pixel between even and odd sizes.
+    A strided block adds one pixel of zeros on every side itself: "same" padding would shift
+    by a pixel between even and odd sizes, and an answer would depend on the padding.
     """
-    x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-    x = layers.Conv2D(filters, 3, strides, use_bias=False, name=f"{name}_conv")(x)
+    padding = "same" if strides == 1 else "valid"
+    if padding == "valid":
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    x = layers.Conv2D(filters, 3, strides, padding, use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(momentum=0.97, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
