@@ -7,7 +7,15 @@ import tensorflow as tf
 
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import FORMATS, PATHS, Bundle, beside, sha256, write_json
+from mmzoo.export.manifest import (
+    FORMATS,
+    PATHS,
+    Bundle,
+    beside,
+    check_replaceable,
+    sha256,
+    write_json,
+)
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.signature import call, describe, load_model
 from mmzoo.export.to_onnx import to_onnx
@@ -29,8 +37,8 @@ def export_bundle(
 
     Args:
         model: Functional Keras model, or the path of a `.keras` file.
-        path: Folder of the bundle. An old bundle there is replaced in one rename, once the
-            new one holds, and is left as it was otherwise.
+        path: Folder of the bundle. An old bundle there is replaced once the new one holds,
+            and is left as it was otherwise.
         formats: Any of "saved_model", "tflite", "onnx".
         samples: Real samples. None: the Concept-128 test samples.
         classes: Optional class names, in the order of the scores.
@@ -47,11 +55,7 @@ def export_bundle(
     if unknown or not formats:
         raise ValueError(f"`formats` must be some of {FORMATS}. Received: {tuple(formats)}.")
     path = Path(path)
-    if path.exists() and not (path / "manifest.json").is_file() and any(path.iterdir()):
-        raise ValueError(
-            f"Expected a new folder or an old bundle to replace. Received: {path}, which holds "
-            "other files. Name another folder."
-        )
+    check_replaceable(path)
     model = load_model(model)
     inputs, outputs = describe(model)
     samples = default_samples(inputs) if samples is None else samples

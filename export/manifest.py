@@ -103,16 +103,37 @@ def _finite(value):
 
 @contextlib.contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Yields a place beside `path` to write to; moves it to `path` only on success.
+    """Yields a place beside `path` to write to, which takes the place of `path` on success.
 
-    What stood at `path` is replaced in one rename, and stays as it was on any error.
+    On any error, and on an interrupt, what stood at `path` stays as it was and nothing is
+    left beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    new, old = folder / path.name, folder / "old" / path.name
     try:
-        yield folder / path.name
-        if path.is_dir():
-            os.rename(path, folder / "replaced")
-        os.replace(folder / path.name, path)
+        yield new
+        if path.is_dir():  # a folder can't be replaced in one rename, as a file can
+            old.parent.mkdir()
+            os.rename(path, old)
+        os.replace(new, path)
+    except BaseException:
+        if old.exists():
+            os.rename(old, path)
+        raise
     finally:
         shutil.rmtree(folder)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises ValueError unless a bundle may be written to `path`.
+
+    It may where there is nothing, an empty folder, or an old bundle.
+    """
+    if path.is_dir() and ((path / "manifest.json").is_file() or not any(path.iterdir())):
+        return
+    if path.exists():
+        raise ValueError(
+            f"Expected a new folder or an old bundle to replace. Received: {path}, which holds "
+            "something else. Name another folder."
+        )

@@ -22,7 +22,7 @@ from keras import layers
 from mmzoo import encoders, export, fusion, training
 from mmzoo.data import concepts, stream
 from mmzoo.evaluation.report import write_report
-from mmzoo.export.manifest import beside, write_json
+from mmzoo.export.manifest import beside, check_replaceable, write_json
 from mmzoo.export.parity import accuracy
 
 MODALITIES = ("image", "text", "audio")
@@ -124,6 +124,8 @@ def train(fusion_kind, modalities, *, seed, epochs, steps_per_epoch, batch_size)
 def main(argv=None) -> dict:
     """Trains, evaluates, exports and reports. Returns what `metrics.json` holds."""
     args = parse(argv)
+    args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
+    check_replaceable(args.out / "bundle")
     everything = args.modalities
     subsets = [everything]
     if args.subsets == "all":
@@ -182,7 +184,7 @@ def main(argv=None) -> dict:
         manifest=bundle.manifest, certificate=bundle.certificate,
     )  # fmt: skip
     show(metrics, bundle.certificate)
-    rich.print(f"Report: {report}")
+    print(f"Report: {report}")  # not by rich, which would break a long path
     return metrics
 
 
@@ -195,11 +197,11 @@ def show(metrics, certificate):
         table.add_row(name, f"{value:.3f}")
     rich.print(table)
     table = rich.table.Table(title="Certificates: the artifact against Keras")
-    for column in ("format", "runtime", "holds", "max |Δ|", "accuracy", "change", "MB", "ms"):
-        table.add_column(column, justify="left" if column in ("format", "runtime") else "right")
+    for column in ("format", "holds", "max |Δ|", "accuracy", "change", "MB", "ms"):
+        table.add_column(column, justify="left" if column == "format" else "right")
     for name, entry in certificate["formats"].items():
         table.add_row(
-            name, entry["runtime"], "yes" if entry["holds"] else "NO",
+            name, "yes" if entry["holds"] else "NO",
             f"{max(check['max_abs'] for check in entry['checks']):.1e}",
             f"{entry['metric']['artifact']:.3f}", f"{entry['metric']['change']:+.3f}",
             f"{entry['bytes'] / 1e6:.1f}", f"{entry['latency_ms']['1']:.1f}",

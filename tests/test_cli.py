@@ -147,7 +147,7 @@ def test_export_writes_a_bundle_that_verifies(folder, tmp_path):
         (["export", "gone.keras", "--out", "x"], "no such file"),
         (["export", "{folder}/apple.png", "--out", "x"], "which Keras can't load"),
         (["export", "{folder}/model.keras", "--out", "x", "--formats", "gguf"], "`formats` must"),
-        (["export", "{folder}/model.keras", "--out", "{folder}"], "holds other files"),
+        (["export", "{folder}/model.keras", "--out", "{folder}"], "holds something else"),
         (
             ["export", "{folder}/model.keras", "--out", "x", "--samples", "{folder}/apple.png"],
             "Expected an .npz file of samples",

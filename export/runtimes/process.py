@@ -63,7 +63,8 @@ def run_artifact(
         np.savez(place / "inputs.npz", **inputs)
         job_path = str(place / "job.json")
         Path(job_path).write_text(json.dumps(job))
-        command = [sys.executable, "-m", "mmzoo.export.runtimes.worker", job_path]
+        # -P: no module of the user's own folder takes the place of an installed one.
+        command = [sys.executable, "-P", "-m", "mmzoo.export.runtimes.worker", job_path]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit)
         except subprocess.TimeoutExpired as error:

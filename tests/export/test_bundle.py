@@ -251,7 +251,7 @@ def test_a_good_export_replaces_the_old_bundle_whole(copy):
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="holds other files"):
+    with pytest.raises(ValueError, match="holds something else"):
         export_bundle(small_model(), tmp_path, samples=small_samples())
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

@@ -181,3 +181,19 @@ def test_beside_replaces_only_on_success(tmp_path):
         place.write_text("new")
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_beside_puts_an_old_folder_back_if_the_new_one_cannot_take_its_place(tmp_path):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(FileNotFoundError), beside(target):
+        pass  # nothing was written
+    with pytest.raises(KeyboardInterrupt), beside(target) as place:
+        place.mkdir()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "old"]
+    with beside(target) as place:
+        place.mkdir()
+        (place / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "new"]

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from conformance import HALF_TOLERANCE, assert_near, check_layer, dtype_policy
@@ -149,6 +150,11 @@ def test_half_precision_at_any_loudness(policy, scale):
     assert actual.dtype.name == policy.removeprefix("mixed_")
     np.testing.assert_array_equal(half_mask, mask)
     assert_near(actual.numpy().astype("float32"), expected, HALF_TOLERANCE)
+
+
+def test_mask_is_bool_in_a_model_too():
+    symbol = LogMel(**SMALL)(keras.Input((None,)))[1]
+    assert symbol.dtype == "bool" and symbol.shape == (None, None)
 
 
 def test_unfreezing_leaves_the_kernels_fixed():
