@@ -42,7 +42,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
     return {
         "holds": all(entry["holds"] for entry in formats.values()),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"mmzoo": __version__, **{name: metadata.version(name) for name in packages}},
+        "versions": {"mmzoo": __version__, **{name: _version(name) for name in packages}},
         "tolerance": TOLERANCE,
         "samples": {"source": samples.source, "count": len(samples)},
         "formats": formats,
@@ -54,7 +54,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     plan.append((BATCHES[-1], len(samples)))
     result = {
         "holds": False,
-        "runtime": f"{RUNTIME_NAMES[name]} {metadata.version(RUNTIME_PACKAGES[name])}",
+        "runtime": f"{RUNTIME_NAMES[name]} {_version(RUNTIME_PACKAGES[name])}",
         "bytes": _size(bundle / entry["path"]),
         "checks": [],
         "latency_ms": {},
@@ -131,6 +131,13 @@ def _metric(outputs, labels, reference, manifest):
             return {"name": "accuracy", "output": name, "keras": keras,
                     "artifact": artifact, "change": artifact - keras}  # fmt: skip
     return None
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _size(path):

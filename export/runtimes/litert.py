@@ -9,7 +9,13 @@ class Runtime:
     """An interpreter on one signature of a TFLite file."""
 
     def __init__(self, path: Path, signature: str):
-        from ai_edge_litert.interpreter import Interpreter
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise ImportError(
+                "Expected ai-edge-litert, which runs TFLite files. `pip install ai-edge-litert` "
+                f"(it has no wheel for every platform): {error}"
+            ) from error
 
         self._interpreter = Interpreter(str(path), num_threads=2)
         found = self._interpreter.get_signature_list()

@@ -13,7 +13,12 @@ class Runtime:
     """A session on an ONNX file, which has one signature: `portable`."""
 
     def __init__(self, path: Path, signature: str):
-        import onnxruntime
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError(
+                f"Expected onnxruntime, which runs ONNX files. `pip install onnxruntime`: {error}"
+            ) from error
 
         if signature != "portable":
             raise ValueError(f"Expected the signature 'portable'. Received: {signature!r}.")

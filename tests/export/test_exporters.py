@@ -1,5 +1,8 @@
 """Each exporter in its own runtime, and the traps that converters keep silent about."""
 
+import importlib
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -197,3 +200,15 @@ def test_beside_puts_an_old_folder_back_if_the_new_one_cannot_take_its_place(tmp
         place.mkdir()
         (place / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "new"]
+
+
+@pytest.mark.parametrize(
+    "package, module", [("ai_edge_litert", "litert"), ("onnxruntime", "onnx_runtime")]
+)
+def test_a_missing_runtime_names_the_pip_line(package, module, monkeypatch, tmp_path):
+    runtime = importlib.import_module(f"mmzoo.export.runtimes.{module}").Runtime
+    for name in [n for n in sys.modules if n.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=f"`pip install {package.replace('_', '-')}`"):
+        runtime(tmp_path / "model", "portable")
