@@ -16,6 +16,11 @@ PATHS = {
     "onnx": "onnx/model.onnx",
 }
 FORMATS = tuple(PATHS)
+MANIFEST = "manifest.json"
+BUNDLE_NAMES = {
+    MANIFEST, "certificate.json", "reference.npz", "samples.npz",
+    *(path.split("/")[0] for path in PATHS.values()),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,24 +65,66 @@ def load_bundle(path) -> Bundle:
             f"Expected a bundle: a folder with manifest.json, or with bundle/. Received: {path}."
         )
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        certificate = json.loads((folder / "certificate.json").read_text())
-        for entry in manifest["formats"].values():
-            for name in (entry["path"], *entry["files"]):
-                if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                    raise ValueError(f"the path {name!r} leads out of the bundle")
-            for signature in (manifest, *entry["signatures"].values()):
-                for tensor in (*signature["inputs"], *signature["outputs"]):
-                    _ = tensor["name"], tensor["dtype"], tensor["shape"]
-        for key in ("source", "sha256", "shapes"):
-            _ = manifest["samples"][key]
-        _ = manifest["reference_sha256"], manifest["classes"], certificate["holds"]
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+        _check_manifest(manifest)
+        _ = certificate["holds"], certificate["formats"], certificate["manifest_sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"Expected a bundle that mmzoo wrote. Received: {folder}, which can't be read: "
             f"{type(error).__name__}: {error}. Export the model again."
         ) from error
     return Bundle(folder, manifest, certificate)
+
+
+def _check_manifest(manifest):
+    """Raises unless the manifest promises what every bundle of ours promises."""
+    portable = {side: manifest[side] for side in ("inputs", "outputs")}
+    if not manifest["formats"] or not manifest["inputs"] or not manifest["outputs"]:
+        raise ValueError("it names no format, input or output")
+    for name, entry in manifest["formats"].items():
+        if entry["path"] != PATHS.get(name):
+            raise ValueError(f"the format {name!r} stands at {entry['path']!r}")
+        wanted = {"serving_default", "portable"} if name == "saved_model" else {"portable"}
+        if set(entry["signatures"]) != wanted or entry["signatures"]["portable"] != portable:
+            raise ValueError(f"the signatures of {name!r} are not {sorted(wanted)} of its tensors")
+        for signature in entry["signatures"].values():
+            for tensor in (*signature["inputs"], *signature["outputs"]):
+                _ = tensor["name"], tensor["dtype"], tensor["shape"]
+        for file in entry["files"]:
+            if ".." in Path(file).parts or Path(file).is_absolute():
+                raise ValueError(f"the path {file!r} leads out of the bundle")
+    for key in ("source", "sha256", "shapes"):
+        _ = manifest["samples"][key]
+    _ = manifest["reference_sha256"], manifest["classes"], manifest["audio"]["sample_rate"]
+
+
+def changed_files(folder: Path, manifest: dict, name: str) -> list[str]:
+    """Files of one format that are not as the manifest's checksums say, in words."""
+    expected = manifest["formats"][name]["files"]
+    top = folder / PATHS[name].split("/")[0]
+    found = {p.relative_to(folder).as_posix() for p in top.rglob("*") if not p.is_dir()}
+    breaches = [f"{file}: no part of the bundle" for file in sorted(found - set(expected))]
+    for file, digest in expected.items():
+        actual = sha256(folder / file) if file in found else "no file"
+        if actual != digest:
+            breaches.append(f"{file}: expected SHA-256 {digest[:12]}…, found {actual[:12]}…")
+    return breaches
+
+
+def scores_output(manifest: dict) -> str | None:
+    """The output that holds a score a class, by name; None if that is not clear.
+
+    It is the one 2D output as wide as the list of classes, else the one called
+    `probability`.
+    """
+    tables = {t["name"]: t["shape"][1] for t in manifest["outputs"] if len(t["shape"]) == 2}
+    classes = manifest["classes"]
+    if classes is not None:
+        tables = {name: width for name, width in tables.items() if width == len(classes)}
+        if len(tables) == 1:
+            return next(iter(tables))
+    return "probability" if "probability" in tables else None
 
 
 def sha256(path: Path) -> str:
@@ -108,6 +155,7 @@ def beside(path: Path) -> Iterator[Path]:
     On any error, and on an interrupt, what stood at `path` stays as it was and nothing is
     left beside it.
     """
+    path = Path(os.path.abspath(path))  # "." and ".." have no name of their own
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     new, old = folder / path.name, folder / "old" / path.name
@@ -125,15 +173,25 @@ def beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def check_replaceable(path: Path) -> None:
-    """Raises ValueError unless a bundle may be written to `path`.
+def check_replaceable(path: Path, ours: set[str] = BUNDLE_NAMES, needs: str = MANIFEST) -> None:
+    """Raises ValueError unless what we write may take the place of `path`.
 
-    It may where there is nothing, an empty folder, or an old bundle.
+    It may where there is nothing, an empty folder, or a folder that holds `needs` and no name
+    but `ours`.
     """
-    if path.is_dir() and ((path / "manifest.json").is_file() or not any(path.iterdir())):
+    if path.is_dir():
+        names = {file.name for file in path.iterdir()}
+        if not names or (needs in names and names <= ours):
+            return
+    elif not path.exists():
         return
-    if path.exists():
-        raise ValueError(
-            f"Expected a new folder or an old bundle to replace. Received: {path}, which holds "
-            "something else. Name another folder."
-        )
+    raise ValueError(
+        f"Expected a new folder, or an old export to replace. Received: {path}, which holds "
+        "something else. Name another folder."
+    )
+
+
+def check_file(path: Path) -> None:
+    """Raises ValueError if a file is to be written where a folder stands."""
+    if path.is_dir():
+        raise ValueError(f"Expected the path of a file to write. Received: {path}, a folder.")

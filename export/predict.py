@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmzoo.export.manifest import load_bundle
+from mmzoo.export.manifest import changed_files, load_bundle, scores_output
 from mmzoo.export.runtimes.process import run_artifact
 
 
@@ -40,18 +40,20 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             + (f"Missing: {', '.join(missing)}; this model can't do without. " * bool(missing))
             + (f"Unknown: {', '.join(unknown)}. " * bool(unknown))
         )
-    entry = manifest["formats"][format]
+    output = scores_output(manifest)
+    if output is None:
+        raise ValueError(
+            "Expected one output with a score a class, or one called 'probability'. Received: "
+            f"{manifest['outputs']}. Export the model with its class names (--classes FILE)."
+        )
+    changed = changed_files(bundle.path, manifest, format)
+    if changed:
+        raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
     inputs = {name: _read(name, values[name], manifest)[None] for name in names}
-    signature = "portable"
-    result = run_artifact(
-        format, bundle.path / entry["path"], inputs, [(1, 1)], signature=signature
-    )
-    output = manifest["outputs"][0]["name"]
-    scores = result.outputs[0][output][0]
+    artifact = bundle.path / manifest["formats"][format]["path"]
+    scores = run_artifact(format, artifact, inputs, [(1, 1)]).outputs[0][output][0]
     if not np.isfinite(scores).all():
         raise ValueError(f"Expected finite scores. {format} answered NaN in {output!r}.")
-    if scores.ndim != 1:
-        raise ValueError(f"Expected a score a class. {output!r} has shape {scores.shape}.")
     classes = manifest["classes"] or [str(k) for k in range(len(scores))]
     best = np.argsort(-scores, kind="stable")[:top]
     return [{"class": classes[k], "score": float(scores[k])} for k in best]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,16 @@ from mmzoo.export.manifest import Tensor
 
 BATCHES = (1, 3, 17)
 CONCEPTS_TEST = "concept128/test"
+# What np.load raises for a missing, truncated, altered or foreign file.
+NPZ_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,28 +45,77 @@ class Samples:
                 f"Expected at least {max(BATCHES)} samples, as many of each input. "
                 f"Received: {counts}."
             )
+        labels = self.labels
+        if labels is not None and (labels.shape != (len(self),) or labels.dtype.kind not in "iu"):
+            raise ValueError(
+                f"Expected {len(self)} integer labels. "
+                f"Received: {labels.dtype} of shape {labels.shape}."
+            )
 
     def __len__(self):
         return len(next(iter(self.inputs.values())))
 
     def sha256(self) -> str:
-        """Hex digest of all inputs, with names, dtypes and shapes."""
+        """Hex digest of all inputs and the labels, with names, dtypes and shapes."""
         digest = hashlib.sha256()
-        for name in sorted(self.inputs):
-            value = np.ascontiguousarray(self.inputs[name])
+        arrays = {f"input/{name}": self.inputs[name] for name in sorted(self.inputs)}
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        for name, array in arrays.items():
+            value = np.ascontiguousarray(array)
             digest.update(f"{name} {value.dtype} {value.shape}".encode())
             digest.update(value.tobytes())
         return digest.hexdigest()
 
-    def select(self, names) -> "Samples":
-        """Returns the samples with only the named inputs."""
+    def fit(self, tensors: list[Tensor]) -> "Samples":
+        """Returns the samples of just these inputs.
+
+        Raises:
+            ValueError: If an input has no samples, or they differ from it in dtype or shape.
+        """
+        names = [tensor.name for tensor in tensors]
         missing = sorted(set(names) - set(self.inputs))
         if missing:
             raise ValueError(
                 f"Expected samples of every input. Received none of {missing}, only "
                 f"{sorted(self.inputs)}. Pass an .npz file with an array an input."
             )
+        for tensor in tensors:
+            value = self.inputs[tensor.name]
+            fits = len(value.shape) == len(tensor.shape) and all(
+                size in (None, actual)
+                for size, actual in zip(tensor.shape, value.shape, strict=True)
+            )
+            if not fits or value.dtype != tensor.dtype:
+                raise ValueError(
+                    f"Expected samples of {tensor.name!r} as {tensor.dtype} of shape "
+                    f"{tensor.shape}. Received: {value.dtype} of shape {value.shape}."
+                )
         return dataclasses.replace(self, inputs={name: self.inputs[name] for name in names})
+
+    def resized(self, tensors: list[Tensor], count: int = 6) -> dict[str, dict]:
+        """The first samples again, shorter and longer along every axis that is free.
+
+        What holds at one size may be wrong at another: a resize of 64 x 64 pixels to 64 x 64
+        does nothing. Axes are resampled to 0.3 and 1.7 times their size, by nearest index.
+
+        Returns:
+            Dict of "short" and "long" to inputs; empty if no axis but the batch is free.
+        """
+        if not any(size is None for tensor in tensors for size in tensor.shape[1:]):
+            return {}
+        sets: dict[str, dict] = {}
+        for key, factor in [("short", 0.3), ("long", 1.7)]:
+            sets[key] = {}
+            for tensor in tensors:
+                value = self.inputs[tensor.name][:count]
+                for axis in range(1, value.ndim):
+                    if tensor.shape[axis] is None:
+                        size = value.shape[axis]
+                        new = max(1, int(size * factor) + axis)
+                        value = np.take(value, np.arange(new) * size // new, axis)
+                sets[key][tensor.name] = value
+        return sets
 
     def save(self, path: Path) -> None:
         """Writes the samples as a compressed .npz file."""
@@ -103,4 +164,26 @@ def default_samples(inputs: list[Tensor]) -> Samples:
                 f"({sorted(known)}). Received: an input {tensor.name!r} of dtype "
                 f"{tensor.dtype} and shape {tensor.shape}. Pass `samples` (--samples FILE.npz)."
             )
-    return concept_samples().select([tensor.name for tensor in inputs])
+    return concept_samples().fit(inputs)
+
+
+def random_samples(inputs: list[Tensor], count: int = 20, size: int = 16) -> Samples:
+    """Seeded random values: standard normal floats, any byte, zeros and ones otherwise.
+
+    For a model whose data we don't know. Free axes get `size`.
+
+    Raises:
+        ValueError: If an input is a string, of which there is no random one to draw.
+    """
+    rng = np.random.default_rng(0)
+    values = {}
+    for tensor in inputs:
+        shape = [count, *(size if axis is None else axis for axis in tensor.shape[1:])]
+        if tensor.dtype == "string":
+            raise ValueError(f"Expected samples: {tensor.name!r} takes strings. Pass `samples`.")
+        if tensor.dtype.startswith(("float", "bfloat")):
+            values[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
+        else:
+            high = 256 if tensor.dtype == "uint8" else 2
+            values[tensor.name] = rng.integers(0, high, shape).astype(tensor.dtype)
+    return Samples(values)

@@ -1,6 +1,7 @@
 """What a model takes and gives, by name: the one description every format is held to."""
 
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -47,8 +48,8 @@ def describe(model: keras.Model) -> tuple[list[Tensor], list[Tensor]]:
     output layers).
 
     Raises:
-        ValueError: If inputs or outputs are nested, two tensors share a name, or a first
-            axis is not the free batch.
+        ValueError: If inputs or outputs are nested, two tensors share a name, a name is no
+            identifier, or a first axis is not the free batch.
     """
     inputs = [(tensor.name, tensor) for tensor in _leaves(model._inputs_struct, "inputs")]
     leaves = _leaves(model._outputs_struct, "outputs")
@@ -62,6 +63,11 @@ def describe(model: keras.Model) -> tuple[list[Tensor], list[Tensor]]:
         if len(set(names)) != len(names):
             raise ValueError(f"Expected unique tensor names. Received: {names}.")
         for name, tensor in named:
+            if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+                raise ValueError(
+                    "Expected tensor names of letters, digits and underscores, which every "
+                    f"format keeps. Received: {name!r}."
+                )
             if not tensor.shape or tensor.shape[0] is not None:
                 raise ValueError(
                     "Expected a free batch axis in front. "

@@ -3,38 +3,51 @@
 import tempfile
 from pathlib import Path
 
+import keras
 import numpy as np
 
-from mmzoo.export.manifest import beside
+from mmzoo.export.manifest import beside, check_file
+from mmzoo.export.prove import prove
 from mmzoo.export.signature import describe, load_model
-from mmzoo.export.to_saved_model import to_saved_model
+from mmzoo.export.to_saved_model import write_saved_model
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 
 
-def to_onnx(model, path) -> Path:
-    """Writes a float32 ONNX file of standard operators, opset 18.
+def to_onnx(model, path, *, samples=None) -> Path:
+    """Writes a float32 ONNX file of standard operators, opset 18, and proves it.
 
     The batch axis is named `batch`; another free axis is named by tensor and place
     (`image_1`). The file has passed `onnx.checker` in full, with strict shape inference.
 
     Args:
         model: Functional Keras model, or the path of a `.keras` file.
-        path: File to write, or to replace once the new one is whole.
+        path: File to write, or to replace once the new one holds.
+        samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: If an operator has no ONNX counterpart, or the result is no valid ONNX.
+        ValueError: If an operator has no ONNX counterpart, the result is no valid ONNX, or
+            `path` is a folder.
+        ParityError: If onnxruntime answers otherwise; nothing is written.
     """
+    model, path = load_model(model), Path(path)
+    check_file(path)
+    with beside(path) as target:
+        write_onnx(model, target)
+        prove("onnx", target, model, samples)
+    return path
+
+
+def write_onnx(model: keras.Model, path: Path) -> Path:
+    """As `to_onnx`, unproven: for what is proven later."""
     import onnx
 
-    model, path = load_model(model), Path(path)
     inputs, outputs = describe(model)
     with tempfile.TemporaryDirectory() as folder:
-        saved = to_saved_model(model, Path(folder) / "model", signatures=["portable"])
-        proto = _convert(saved)
+        proto = _convert(write_saved_model(model, Path(folder) / "model", ["portable"]))
     _set_shapes(proto.graph.input, inputs)
     _set_shapes(proto.graph.output, outputs)
     try:
@@ -45,8 +58,7 @@ def to_onnx(model, path) -> Path:
             f"Expected a model that ONNX opset {OPSET} can carry. The checker refused: {error} "
             "Replace the layer that holds the operator it names."
         ) from error
-    with beside(path) as target:
-        onnx.save(proto, target)
+    onnx.save(proto, path)
     return path
 
 

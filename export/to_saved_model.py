@@ -2,47 +2,62 @@
 
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
-from mmzoo.export.manifest import beside
+from mmzoo.export.manifest import beside, check_replaceable
+from mmzoo.export.prove import prove
 from mmzoo.export.signature import call, describe, load_model
 
+SIGNATURES = ("serving_default", "portable")
+OURS = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
 
-def to_saved_model(model, path, *, signatures=("serving_default", "portable")) -> Path:
-    """Writes a SavedModel whose signatures carry the Keras names.
+
+def to_saved_model(model, path, *, signatures=SIGNATURES, samples=None) -> Path:
+    """Writes a SavedModel whose signatures carry the Keras names, and proves it.
 
     Args:
         model: Functional Keras model, or the path of a `.keras` file.
-        path: Folder to write, or to replace once the new one is whole.
+        path: Folder to write. An old SavedModel there is replaced once the new one holds.
         signatures: Any of
             - `serving_default`: text inputs are strings `(batch,)`;
             - `portable`: text inputs are UTF-8 bytes, uint8 `(batch, length)`, zero padded,
               as in the other formats.
             Without a text input the two are alike.
+        samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: If a signature is unknown, or the model does not fit `describe`.
+        ValueError: If a signature is unknown, the model does not fit `describe`, or `path` is
+            a folder of something else.
+        ParityError: If TensorFlow's C API answers otherwise; nothing is written.
 
     Differs: from `model.export`, which stores each variable twice.
     """
     model, path = load_model(model), Path(path)
+    check_replaceable(path, OURS, "saved_model.pb")
+    with beside(path) as target:
+        write_saved_model(model, target, signatures)
+        prove("saved_model", target, model, samples, signatures)
+    return path
+
+
+def write_saved_model(model: keras.Model, path: Path, signatures=SIGNATURES) -> Path:
+    """As `to_saved_model`, unproven: for what is proven later, or converted further."""
     inputs, _ = describe(model)
     # The root holds the raw variables: with a Keras model as root they are lost on the way.
     root = tf.Module(name="root")
     root.model_variables = [variable.value for variable in model.variables]
     functions = {}
     for name in signatures:
-        if name not in ("serving_default", "portable"):
+        if name not in SIGNATURES:
             raise ValueError(
-                "`signatures` may hold 'serving_default' and 'portable'. "
-                f"Received: signatures={tuple(signatures)}."
+                f"`signatures` may hold {SIGNATURES}. Received: signatures={tuple(signatures)}."
             )
         functions[name] = _signature(model, inputs, strings=name == "serving_default")
-    with beside(path) as target:
-        tf.saved_model.save(root, str(target), signatures=functions)
+    tf.saved_model.save(root, str(path), signatures=functions)
     return path
 
 

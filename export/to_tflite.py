@@ -3,32 +3,45 @@
 import tempfile
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
-from mmzoo.export.manifest import beside
-from mmzoo.export.signature import describe, load_model
-from mmzoo.export.to_saved_model import to_saved_model
+from mmzoo.export.manifest import beside, check_file
+from mmzoo.export.prove import prove
+from mmzoo.export.signature import load_model
+from mmzoo.export.to_saved_model import write_saved_model
 
 
-def to_tflite(model, path) -> Path:
-    """Writes a float32 TFLite file: builtin operators only, free batch, named signature.
+def to_tflite(model, path, *, samples=None) -> Path:
+    """Writes a float32 TFLite file (builtin operators, free batch), and proves it.
 
     Flex operators are never enabled: no TFLite runtime from a package registry runs them.
 
     Args:
         model: Functional Keras model, or the path of a `.keras` file.
-        path: File to write, or to replace once the new one is whole.
+        path: File to write, or to replace once the new one holds.
+        samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
 
     Returns:
         `path`. The file has one signature, `portable`.
 
     Raises:
-        ValueError: If the model needs an operator that is no TFLite builtin, named.
+        ValueError: If the model needs an operator that is no TFLite builtin, named, or
+            `path` is a folder.
+        ParityError: If ai-edge-litert answers otherwise; nothing is written.
     """
     model, path = load_model(model), Path(path)
-    describe(model)
+    check_file(path)
+    with beside(path) as target:
+        write_tflite(model, target)
+        prove("tflite", target, model, samples)
+    return path
+
+
+def write_tflite(model: keras.Model, path: Path) -> Path:
+    """As `to_tflite`, unproven: for what is proven later."""
     with tempfile.TemporaryDirectory() as folder:
-        saved = to_saved_model(model, Path(folder) / "model", signatures=["portable"])
+        saved = write_saved_model(model, Path(folder) / "model", ["portable"])
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(saved), signature_keys=["portable"]
         )
@@ -40,6 +53,5 @@ def to_tflite(model, path) -> Path:
                 "Expected a model of TFLite builtin operators. The converter refused: "
                 f"{str(error).strip()} Replace the layers that it names."
             ) from error
-    with beside(path) as target:
-        target.write_bytes(content)
+    path.write_bytes(content)
     return path

@@ -5,13 +5,21 @@ import dataclasses
 import numpy as np
 
 from mmzoo._version import __version__
-from mmzoo.export.certificate import certify, changed_files, raise_on_breach
-from mmzoo.export.manifest import Bundle, load_bundle, sha256
-from mmzoo.export.samples import CONCEPTS_TEST, concept_samples, load_samples
+from mmzoo.export.certificate import certify, raise_on_breach
+from mmzoo.export.manifest import FORMATS, PATHS, Bundle, Tensor, changed_files, load_bundle, sha256
+from mmzoo.export.samples import (
+    CONCEPTS_TEST,
+    NPZ_ERRORS,
+    concept_samples,
+    load_samples,
+)
 
 
 def verify_bundle(path) -> Bundle:
     """Re-runs every check on an existing bundle: checksums, names, values, metric.
+
+    A SavedModel may hold operators that write files, so one whose files were changed is not
+    run at all. TFLite and ONNX files are run, so that the output that differs is named.
 
     Returns:
         The `Bundle` with the new certificate (the one on disk stays as it is).
@@ -22,25 +30,58 @@ def verify_bundle(path) -> Bundle:
     """
     bundle = load_bundle(path)
     manifest, folder = bundle.manifest, bundle.path
-    changed = {name: changed_files(folder, e) for name, e in manifest["formats"].items()}
+    changed = {name: changed_files(folder, manifest, name) for name in manifest["formats"]}
     samples = _stored_samples(folder, manifest)
     try:
         with np.load(folder / "reference.npz", allow_pickle=False) as archive:
-            reference = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"Expected the reference answers. {folder}: {error}") from error
-    certificate = certify(folder, manifest, samples, reference)
+            arrays = {key: archive[key] for key in archive.files}
+    except NPZ_ERRORS as error:
+        raise ValueError(
+            f"Expected the reference answers. Received: {folder / 'reference.npz'}, which can't "
+            f"be read: {error}. Export the model again."
+        ) from error
+    reference: dict[str, dict] = {}
+    for key, value in arrays.items():
+        chosen, _, name = key.partition("/")
+        reference.setdefault(chosen, {})[name] = value
+    outputs = {tensor["name"] for tensor in manifest["outputs"]}
+    if "samples" not in reference or any(set(v) != outputs for v in reference.values()):
+        raise ValueError(f"Expected reference answers of {sorted(outputs)} in {folder}.")
+    runnable = dict(manifest["formats"])
+    if changed.get("saved_model"):
+        del runnable["saved_model"]
+    certificate = certify(folder, {**manifest, "formats": runnable}, samples, reference)
     for name, breaches in changed.items():
-        entry = certificate["formats"][name]
+        unrun = {"runtime": "not run: its files were changed", "checks": [], "breaches": []}
+        entry = certificate["formats"].setdefault(name, unrun)
         entry["breaches"] += breaches
         entry["holds"] = not entry["breaches"]
-    if sha256(folder / "reference.npz") != manifest["reference_sha256"]:
-        certificate["breaches"] = ["reference.npz is not the one that was exported"]
-    certificate["holds"] = not certificate.get("breaches") and all(
+    certificate["breaches"] = _bundle_breaches(bundle, certificate)
+    certificate["holds"] = not certificate["breaches"] and all(
         entry["holds"] for entry in certificate["formats"].values()
     )
     raise_on_breach(certificate)
     return dataclasses.replace(bundle, certificate=certificate)
+
+
+def _bundle_breaches(bundle, certificate):
+    """What is wrong with the bundle as a whole: its files, its stored certificate."""
+    folder, manifest, stored = bundle.path, bundle.manifest, bundle.certificate
+    breaches = []
+    if sha256(folder / "reference.npz") != manifest["reference_sha256"]:
+        breaches.append("reference.npz is not the one that was exported")
+    if sha256(folder / "manifest.json") != stored["manifest_sha256"]:
+        breaches.append("manifest.json is not the one that was certified")
+    for name in FORMATS:
+        if name not in manifest["formats"] and (folder / PATHS[name].split("/")[0]).exists():
+            breaches.append(f"{PATHS[name]}: no part of the bundle")
+    metrics = [
+        {name: entry.get("metric") for name, entry in c["formats"].items()}
+        for c in (stored, certificate)
+    ]
+    if stored["holds"] is not True or (not breaches and metrics[0] != metrics[1]):
+        breaches.append("certificate.json does not say what the checks say")
+    return breaches
 
 
 def _stored_samples(folder, manifest):
@@ -49,7 +90,8 @@ def _stored_samples(folder, manifest):
         samples = concept_samples()
     else:
         samples = load_samples(folder / "samples.npz")
-    samples = samples.select([tensor["name"] for tensor in manifest["inputs"]])
+    tensors = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in manifest["inputs"]]
+    samples = samples.fit(tensors)
     if samples.sha256() != stored["sha256"]:
         raise ValueError(
             f"Expected the samples {stored['source']!r} of SHA-256 {stored['sha256']}. "

@@ -12,14 +12,20 @@ def main() -> None:
 
     try:
         app()
-    except (ValueError, OSError, AssertionError, RuntimeError, ImportError) as error:
-        if os.environ.get("MMZOO_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("MMZOO_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        if not isinstance(error, (ValueError, OSError, AssertionError, RuntimeError, ImportError)):
+            print(
+                f"({type(error).__name__}: not an error that mmzoo foresaw. Set MMZOO_TRACEBACK=1 "
+                "to see where it came from, and report it.)",
+                file=sys.stderr,
+            )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

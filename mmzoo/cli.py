@@ -70,6 +70,9 @@ def run(
     """Run a recipe; what follows its name goes to the recipe (`mmzoo run concepts --help`)."""
     import importlib
 
+    if recipe in ("--help", "-h"):
+        typer.echo(context.get_help())
+        raise typer.Exit
     known = _recipes()
     if recipe not in known:
         raise typer.BadParameter(f"{recipe!r}. Known: {', '.join(known)}.", param_hint="RECIPE")
@@ -137,13 +140,14 @@ def predict(
         typer.echo(json.dumps(best, ensure_ascii=False))
         return
     import rich
+    import rich.markup
     import rich.table
 
     table = rich.table.Table(title=f"{format.value}")
     table.add_column("class")
     table.add_column("probability", justify="right")
     for row in best:
-        table.add_row(row["class"], f"{row['score']:.4f}")
+        table.add_row(rich.markup.escape(row["class"]), f"{row['score']:.4f}")
     rich.print(table)
 
 
@@ -151,15 +155,15 @@ def _print_certificate(certificate: dict) -> None:
     import rich
     import rich.table
 
-    columns = ["format", "runtime", "signature", "batch", "output", "max |Δ|", "of scale", "top-1"]
+    columns = ["format", "signature", "sizes", "batch", "output", "max |Δ|", "of scale", "top-1"]
     table = rich.table.Table(*columns, "holds", title="Certificate")
     for name, entry in certificate["formats"].items():
         for check in entry["checks"]:
             top1 = check["top1_agreement"]
             table.add_row(
                 name,
-                entry["runtime"],
                 check["signature"],
+                check["sizes"],
                 str(check["batch"]),
                 check["output"],
                 f"{check['max_abs']:.1e}",
@@ -168,5 +172,5 @@ def _print_certificate(certificate: dict) -> None:
                 "yes" if check["holds"] else "NO",
             )
         if not entry["checks"]:
-            table.add_row(name, entry["runtime"], *[""] * 6, "NO")
+            table.add_row(name, *[""] * 7, "NO")
     rich.print(table)

@@ -3,7 +3,7 @@
 Data: Concept-128, embedded in mmzoo; split by icon vendor, language and voice.
 Run: mmzoo run concepts --fusion interactive --out build/concepts
     (or: python -m mmzoo.recipes.concepts --fusion late --subsets all --out build/all)
-Expect: test accuracy 0.94 ± 0.015 with all three modalities after 4 minutes on 2 CPU cores,
+Expect: test accuracy 0.97 ± 0.015 with all three modalities after 4 minutes on 2 CPU cores,
     and three artifacts whose certificates hold.
 Paper: the additive score of Bahdanau et al., 2015 (arXiv:1409.0473) between modalities.
 """
@@ -61,7 +61,7 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, units=128):
     logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(pooled[m]) for m in inputs}
 
     if fusion_kind == "late":
-        fused = fusion.LateFusion(name="late_fusion")(logits)
+        fused = fusion.LateFusion(name="experts")(logits)
     elif fusion_kind == "early":
         x = layers.Concatenate(name="joined")(list(pooled.values()))
         x = layers.Dense(256, activation="relu", name="trunk")(x)
@@ -78,9 +78,9 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, units=128):
         x = layers.Dropout(0.4, name="attended_dropout")(x)
         x = layers.Dense(256, activation="relu", name="attended_hidden")(x)
         x = layers.Dropout(0.4, name="hidden_dropout")(x)
-        # What the modalities say together, on top of what each says alone. It starts at 0.
+        # What the modalities say together is one more expert beside what each says alone.
         together = layers.Dense(CLASSES, kernel_initializer="zeros", name="together")(x)
-        fused = layers.Add(name="sum")([together, *logits.values()])
+        fused = fusion.LateFusion(name="experts")({**logits, "together": together})
     probability = layers.Softmax(name="probability")(fused)
     heads = {"fused": fused, **{f"{m}_logits": logits[m] for m in inputs}}
     to_train = keras.Model(inputs, heads, name="concepts_training")
@@ -102,22 +102,20 @@ def train(fusion_kind, modalities, *, seed, epochs, steps_per_epoch, batch_size)
         loss=dict.fromkeys(to_train.output, loss),
         metrics={"fused": ["accuracy"]},
     )
+    stop = keras.callbacks.EarlyStopping(
+        "val_fused_accuracy", mode="max", patience=4, restore_best_weights=True
+    )
     start = time.perf_counter()
-    history = to_train.fit(
-        data,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        validation_data=validation,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            training.RichProgress("+".join(modalities), ["fused_accuracy", "val_fused_accuracy"]),
-            keras.callbacks.EarlyStopping(
-                "val_fused_accuracy", mode="max", patience=4, start_from_epoch=3,
-                restore_best_weights=True,
-            ),
-        ],
-    )  # fmt: skip
+    shown = ["fused_accuracy", "val_fused_accuracy"]
+    with training.RichProgress("+".join(modalities), shown) as bar:
+        history = to_train.fit(
+            data, epochs=epochs, steps_per_epoch=steps_per_epoch, shuffle=False,
+            validation_data=validation, callbacks=[bar, stop], verbose=0,
+        )  # fmt: skip
+    if fusion_kind != "early":
+        held_out, labels = concepts.draw_samples("validation")
+        held_out = {m: held_out[m] for m in modalities}
+        training.calibrate_experts(model, model.get_layer("experts"), held_out, labels)
     return model, history.history, time.perf_counter() - start
 
 
@@ -170,12 +168,15 @@ def main(argv=None) -> dict:
     }
     for split, figures in accuracies.items():
         metrics[split]["accuracy"] = figures
-    with beside(args.out / "model.keras") as path:
-        model.save(path)
     rich.print("Exporting, and checking each artifact in its own runtime …")
-    bundle = export.export_bundle(
-        model, args.out / "bundle", formats=args.formats, classes=concepts.class_names()
-    )
+    try:
+        bundle = export.export_bundle(
+            model, args.out / "bundle", formats=args.formats, classes=concepts.class_names()
+        )
+    except export.ParityError:
+        save(model, args.out / "model.unproven.keras")  # an older run's files stay as they are
+        raise
+    save(model, args.out / "model.keras")
     with beside(args.out / "metrics.json") as path:
         write_json(path, metrics)
     report = write_report(
@@ -186,6 +187,11 @@ def main(argv=None) -> dict:
     show(metrics, bundle.certificate)
     print(f"Report: {report}")  # not by rich, which would break a long path
     return metrics
+
+
+def save(model, path):
+    with beside(path) as place:
+        model.save(place)
 
 
 def show(metrics, certificate):

@@ -19,7 +19,8 @@ class Result:
     """What came out of one process.
 
     Attributes:
-        outputs: One dict a line of the plan: output name to array, all batches joined.
+        outputs: One dict a line of the plan, then one for each of `resized`: output name to
+            array, all batches joined.
         report: `inputs`, `outputs` (dtype and shape as the runtime names them),
             `load_seconds`, `peak_mib`, and `runs` with the median latency in ms.
     """
@@ -35,6 +36,7 @@ def run_artifact(
     plan: list,
     *,
     signature: str = "portable",
+    resized: dict | None = None,
     time_limit: float = 600.0,
 ) -> Result:
     """Loads `artifact` in its runtime and runs `inputs` through it.
@@ -47,20 +49,28 @@ def run_artifact(
         plan: List of `(batch size, samples)`: the first `samples` rows in such batches,
             the last one possibly smaller.
         signature: Which signature to run.
+        resized: Optional dict of name to further inputs, of other sizes, each run in
+            batches of 3 after the plan.
         time_limit: Seconds until the process is killed.
 
     Raises:
         RuntimeFailure: If the runtime refuses the artifact, crashes or is too slow; with
             the last lines that it printed.
     """
+    sets = {"samples": inputs, **(resized or {})}
+    runs = [("samples", batch, count) for batch, count in plan]
+    runs += [(name, 3, len(next(iter(sets[name].values())))) for name in resized or {}]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         job = {
             "format": format, "artifact": str(artifact), "signature": signature,
-            "plan": plan, "inputs": str(place / "inputs.npz"),
+            "plan": runs, "inputs": str(place / "inputs.npz"),
             "outputs": str(place / "outputs.npz"), "report": str(place / "report.json"),
         }  # fmt: skip
-        np.savez(place / "inputs.npz", **inputs)
+        arrays = {
+            f"{key}/{n}": value for key, values in sets.items() for n, value in values.items()
+        }
+        np.savez(place / "inputs.npz", **arrays)  # type: ignore[arg-type]
         job_path = str(place / "job.json")
         Path(job_path).write_text(json.dumps(job))
         # -P: no module of the user's own folder takes the place of an installed one.
@@ -81,6 +91,6 @@ def run_artifact(
         with np.load(place / "outputs.npz") as archive:
             outputs = [
                 {name: archive[f"{k}/{name}"] for name in report["outputs"]}
-                for k in range(len(plan))
+                for k in range(len(runs))
             ]
     return Result(outputs, report)

@@ -5,7 +5,6 @@ Run as `python -m mmzoo.export.runtimes.worker JOB.json`; see `process.run_artif
 
 import importlib
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,11 @@ def main(job_path: str) -> None:
     job = json.loads(Path(job_path).read_text())
     module = importlib.import_module(f"mmzoo.export.runtimes.{RUNTIMES[job['format']]}")
     with np.load(job["inputs"]) as archive:
-        inputs = {name: archive[name] for name in archive.files}
+        arrays = {key: archive[key] for key in archive.files}
+    sets: dict[str, dict] = {}
+    for key, value in arrays.items():
+        chosen, _, name = key.partition("/")
+        sets.setdefault(chosen, {})[name] = value
     start = time.perf_counter()
     runtime = module.Runtime(Path(job["artifact"]), job["signature"])
     report = {
@@ -29,10 +32,10 @@ def main(job_path: str) -> None:
         "runs": [],
     }
     arrays = {}
-    for k, (batch, count) in enumerate(job["plan"]):
+    for k, (chosen, batch, count) in enumerate(job["plan"]):
         results, seconds = [], []
         for first in range(0, count, batch):
-            part = {n: v[first : min(first + batch, count)] for n, v in inputs.items()}
+            part = {n: v[first : min(first + batch, count)] for n, v in sets[chosen].items()}
             start = time.perf_counter()
             results.append({n: np.array(v) for n, v in runtime.run(part).items()})
             seconds.append(time.perf_counter() - start)
@@ -52,6 +55,8 @@ def _peak_mib():
     if status.exists():  # getrusage would count the parent's memory, from before exec
         line = next(line for line in status.read_text().splitlines() if "VmHWM" in line)
         return int(line.split()[1]) / 1024
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 

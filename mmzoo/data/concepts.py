@@ -201,7 +201,7 @@ def draw_samples(split: str, per_class: int = 8, seed: int = 128):
 
     Returns:
         A pair: dict of `image` uint8 `(samples, 64, 64, 3)`, `text` uint8 `(samples, 48)`,
-        `audio` float32 `(samples, 16000)` in [-1, 1]; and int32 labels `(samples,)`.
+        `audio` float32 `(samples, 12800)` in [-1, 1]; and int32 labels `(samples,)`.
     """
     sources = load_sources(split)
     rng = np.random.default_rng([seed, SPLITS.index(split)])

@@ -1,0 +1,1 @@
+"""What a run was worth: the report and its figures."""

@@ -1,4 +1,4 @@
-"""Fusion layers, one a file: early, late, interactive attention."""
+"""Fusion layers, one a file. Early fusion is Keras' own `Concatenate`."""
 
 from mmzoo.fusion.interactive_attention import InteractiveAttention
 from mmzoo.fusion.late_fusion import LateFusion

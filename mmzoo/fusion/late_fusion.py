@@ -1,6 +1,7 @@
 """Late fusion: predictions are combined, not features."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -37,15 +38,24 @@ class LateFusion(keras.layers.Layer):
                 "Expected logits of one shape (batch, classes) for every modality. "
                 f"Received: {logits_shape}."
             )
-        self._modalities = sorted(logits_shape)
+        self.modalities = sorted(logits_shape)
         self.modality_weights = self.add_weight(
-            shape=(len(self._modalities),), initializer="zeros", name="modality_weights"
+            shape=(len(self.modalities),), initializer="zeros", name="modality_weights"
         )
 
     def call(self, logits):
         weights = ops.softplus(self.modality_weights) / ops.log(2.0)
-        experts = [ops.log_softmax(logits[name], axis=-1) for name in self._modalities]
+        experts = [ops.log_softmax(logits[name], axis=-1) for name in self.modalities]
         return sum(weights[k] * expert for k, expert in enumerate(experts))
+
+    def set_expert_weights(self, weights):
+        """Sets the weights `w_m` from a dict of modality name to positive float."""
+        if set(weights) != set(self.modalities) or min(weights.values()) <= 0:
+            raise ValueError(
+                f"Expected a positive weight for each of {self.modalities}. Received: {weights}."
+            )
+        target = np.array([weights[name] for name in self.modalities]) * np.log(2.0)
+        self.modality_weights.assign(np.log(np.expm1(target)))  # the inverse of softplus
 
     def compute_output_shape(self, logits_shape):
         return tuple(next(iter(logits_shape.values())))

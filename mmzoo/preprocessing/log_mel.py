@@ -11,8 +11,9 @@ class LogMel(keras.layers.Layer):
 
     Power spectra come from convolutions with fixed Fourier kernels
     (`keras.layers.STFTSpectrogram`), not from an FFT operator, which ONNX converters lack.
-    Each mel channel has its mean over the frames that are heard subtracted, so that the
-    result does not depend on gain. The waveform is padded by one frame with zeros behind:
+    Each mel channel has its mean over the frames that are heard subtracted, so that gain
+    hardly matters above the floor of 1e-4 under the logarithm. The waveform is padded by one
+    frame with zeros behind:
     audio shorter than a frame gives one frame.
 
     Args:

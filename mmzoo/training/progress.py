@@ -6,8 +6,9 @@ import keras
 class RichProgress(keras.callbacks.Callback):
     """Shows one bar for the whole of `fit`, with the latest losses and metrics.
 
-    Use with `fit(..., verbose=0)`. Where the output is no terminal it prints a line an
-    epoch instead.
+    Use as `with RichProgress(...) as bar: model.fit(..., verbose=0, callbacks=[bar])`: the
+    terminal is given back also after Ctrl-C or an error. Where the output is no terminal it
+    prints a line an epoch instead.
 
     Args:
         title: What stands in front of the bar.
@@ -34,6 +35,12 @@ class RichProgress(keras.callbacks.Callback):
         )
         self._latest = {}
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._bar.stop()
+
     def on_train_begin(self, logs=None):
         del logs
         total = (self.params.get("steps") or 0) * self.params["epochs"] or None
@@ -52,7 +59,3 @@ class RichProgress(keras.callbacks.Callback):
         self._bar.update(self._task, values=values)
         if not self.console.is_terminal:
             self.console.print(f"{self.title}  epoch {epoch + 1}/{self.params['epochs']}  {values}")
-
-    def on_train_end(self, logs=None):
-        del logs
-        self._bar.stop()

@@ -62,6 +62,23 @@ def test_a_function_of_the_seed(kind):
         assert (ALL[kind](other) != first).any()
 
 
+def test_every_draw_depends_on_the_seed(monkeypatch):
+    """Not only the noise, the letters and the colours, which differ anyway."""
+    texts = encode_text(["a plain and rather long phrase of letters"] * 4)
+    silent = dict(batch=4, noise_db=(200.0, 200.0))
+    alone = {
+        "drop": lambda seed: augment.augment_texts(texts, seed, replace=0.0, drop=0.3),
+        "replace": lambda seed: augment.augment_texts(texts, seed, drop=0.0, replace=0.3) == texts,
+        "clip": lambda seed: cut(seed, rate=(1.0, 1.0), **silent),
+        "rate": lambda seed: (cut(seed, **silent) != 0).sum(1),
+        "pose": lambda seed: augment.augment_images(pictures(), seed),
+    }
+    monkeypatch.setattr(augment, "_augment_colours", lambda pixels, seed, grey: pixels)
+    for name, draw in alone.items():
+        first, *others = (np.asarray(draw(tf.constant(s))) for s in ([3, 5], [3, 6], [4, 5]))
+        assert all((other != first).any() for other in others), name
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_samples_of_a_batch_differ(kind):
     """The four inputs are equal."""
@@ -107,7 +124,8 @@ def test_pose_without_freedom(monkeypatch):
 
 def test_rotation_scale_and_shift(monkeypatch):
     for rotation in (0.5, 1.0):
-        _, centre, angle = moments(monkeypatch, rotation=rotation)
+        area, centre, angle = moments(monkeypatch, rotation=rotation)
+        assert 80 * 0.88**2 - 6 < area.min() < area.max() < 80 * 1.14**2 + 6
         assert 0.8 * rotation < np.abs(angle).max() < rotation + 0.25
         assert angle.min() < -0.8 * rotation and np.abs(centre).max() < 0.3
     area, _, _ = moments(monkeypatch, scale=(0.5, 2.0))
@@ -218,11 +236,16 @@ def test_noise_is_within_its_range():
 
 def test_noise_stands_before_under_and_behind_the_word():
     clean, noise = parts((0.0, 0.0))
+    leads, tails = [], []
     for word, row in zip(np.abs(clean) > 1e-4, noise, strict=True):
         first, last = np.flatnonzero(word)[[0, -1]]
         end = np.flatnonzero(row)[-1]
         assert 0 <= first <= 600 + 2 and last - 2 <= end <= last + 600 + 2
         assert (row[:end] != 0).mean() > 0.99 and (row[end + 1 :] == 0).all()
+        leads.append(first)
+        tails.append(end - last)
+    for margin in (leads, tails):  # both are drawn from all of 0 to a tenth
+        assert min(margin) < 100 and max(margin) > 500
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 2.0])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.data import concepts, encode_text
+from mmzoo.data import augment, concepts, encode_text
 from mmzoo.data.stream import training_stream
 
 CLASSES = 12
@@ -119,22 +119,46 @@ def test_items_belong_to_their_label_and_are_all_drawn():
     assert lengths == set(range(CLASSES))
 
 
-def test_items_of_a_class_are_drawn_evenly():
-    """One class with four phrases: 4 letters, 400 draws, five standard deviations."""
+def four_of_one_class():
+    """One class with four items a modality, each known by its number."""
     count = {m: np.array([4], "int32") for m in ("image", "text", "audio")}
-    sources = dataclasses.replace(
+    return dataclasses.replace(
         small_sources(4),
-        images=np.full((4, 8, 8, 3), 255, "uint8"),
+        images=np.stack([np.full((8, 8, 3), 80 * k, "uint8") for k in range(4)]),
         phrases=encode_text([12 * letter for letter in "abcd"]),
         clip_starts=np.int32([0, 300, 600, 900]),
         clip_lengths=np.full(4, 300, "int32"),
         first=dict.fromkeys(count, np.zeros(1, "int32")),
         count=count,
     )
-    texts = training_stream(sources, 40).map(lambda inputs, _: inputs["text"])
-    rows = np.concatenate(batches(texts, 10))
-    drawn = [np.bincount(row[row > 0], minlength=128)[97:101].argmax() for row in rows]
-    assert np.abs(np.bincount(drawn, minlength=4) - 100).max() < 5 * np.sqrt(400 * 3 / 16)
+
+
+def test_items_of_a_class_are_drawn_evenly_and_apart(monkeypatch):
+    """800 draws: each of four items in each modality, and each pair of items, as often."""
+    monkeypatch.setattr(augment, "augment_images", lambda images, seed: images[:, 0, 0, 0])
+    monkeypatch.setattr(augment, "augment_texts", lambda texts, seed: texts[:, 0])
+    monkeypatch.setattr(augment, "cut_clips", lambda speech, starts, *_, **__: starts)
+    stream = training_stream(four_of_one_class(), 40)
+    drawn = {m: [] for m in ("image", "text", "audio")}
+    for inputs, _ in batches(stream, 20):
+        for name, values in inputs.items():
+            drawn[name].extend(values)
+    number = {name: np.unique(values, return_inverse=True)[1] for name, values in drawn.items()}
+    for one, other in itertools.combinations(number, 2):
+        pairs = np.bincount(4 * number[one] + number[other], minlength=16)
+        # Five standard deviations of a binomial with 1/16.
+        assert len(pairs) == 16 and np.abs(pairs - 50).max() < 5 * np.sqrt(50 * 15 / 16)
+
+
+def test_every_batch_is_augmented_anew():
+    """With one item a modality, steps and seeds differ by augmentation alone."""
+    sources = dataclasses.replace(
+        four_of_one_class(),
+        count={m: np.array([1], "int32") for m in ("image", "text", "audio")},
+    )
+    found = [b for s in (0, 1) for b in batches(training_stream(sources, 4, seed=s), 3)]
+    for (one, _), (other, _) in itertools.combinations(found, 2):
+        assert all((one[name] != other[name]).any() for name in one)
 
 
 def test_real_sources():

@@ -176,6 +176,12 @@ def test_any_image_size(models, size):
     assert all(np.isfinite(value).all() for value in outputs.values())
 
 
+def test_images_are_scaled_to_64_pixels_and_kept_square(models):
+    """A 4 x 4 grid of tokens of 16 pixels: other sides would give as many."""
+    shapes = [layer.output.shape for layer in models["image"].layers if layer.name != "mask"]
+    assert (None, 64, 64, 3) in shapes and (None, 4, 4, 160) in shapes
+
+
 def test_image_of_one_colour_has_no_size(models):
     colour = np.array([[200, 30, 90]], "uint8")
     one, many = (

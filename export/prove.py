@@ -1,0 +1,94 @@
+"""Holds one artifact to its Keras model."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mmzoo.export.certificate import certify, raise_on_breach
+from mmzoo.export.manifest import Tensor
+from mmzoo.export.samples import Samples, default_samples, random_samples
+from mmzoo.export.signature import call, describe
+
+
+def prove(name: str, artifact: Path, model: keras.Model, samples=None, signatures=None) -> None:
+    """Runs one artifact in its runtime, in a fresh process, against the Keras model.
+
+    Args:
+        name: "saved_model", "tflite" or "onnx".
+        artifact: The file or folder.
+        model: The functional model it was made from.
+        samples: `Samples`. None: the Concept-128 test samples where the model takes nothing
+            else, else seeded random values.
+        signatures: Names of the signatures to run; None: all that the format has.
+
+    Raises:
+        ParityError: If an answer differs.
+        ValueError: If the samples don't fit the model.
+    """
+    inputs, outputs = describe(model)
+    if samples is None:
+        known = {"image", "text", "audio"}
+        concepts = {tensor.name for tensor in inputs} <= known
+        samples = default_samples(inputs) if concepts else random_samples(inputs)
+    samples = samples.fit(inputs)
+    entries = describe_signatures(name, inputs, outputs)
+    entry = {
+        "path": artifact.name,
+        "signatures": {key: entries[key] for key in signatures or entries},
+    }
+    manifest = {**entries["portable"], "classes": None, "formats": {name: entry}}
+    certificate = certify(artifact.parent, manifest, samples, answers(model, samples))
+    raise_on_breach(certificate)
+
+
+def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> dict:
+    """The signatures of a format as JSON, in the model's order; every format binds by name."""
+    portable = {
+        "inputs": [tensor.to_json() for tensor in inputs],
+        "outputs": [tensor.to_json() for tensor in outputs],
+    }
+    if name != "saved_model":
+        return {"portable": portable}
+    strings = [
+        {"name": tensor.name, "dtype": "string", "shape": [None]}
+        if tensor.is_text
+        else tensor.to_json()
+        for tensor in inputs
+    ]
+    return {"serving_default": {**portable, "inputs": strings}, "portable": portable}
+
+
+def answers(model: keras.Model, samples: Samples) -> dict:
+    """The Keras model's answers for the samples, and for those of other sizes.
+
+    Returns:
+        Dict of "samples", "short", "long" to a dict of output name to array. A size that
+        Keras itself refuses (an input shorter than a convolution) is left out.
+
+    Raises:
+        ValueError: If Keras can't run the samples themselves.
+    """
+    inputs, _ = describe(model)
+    found = {}
+    for key, values in {"samples": samples.inputs, **samples.resized(inputs)}.items():
+        try:
+            found[key] = predict(model, values)
+        except (tf.errors.InvalidArgumentError, ValueError) as error:
+            if key == "samples":
+                raise ValueError(
+                    "Expected samples that the Keras model can run. Keras answered: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
+    return found
+
+
+def predict(model: keras.Model, inputs: dict, batch_size: int = 64) -> dict:
+    """The Keras model's answers by name, on this machine."""
+    function = tf.function(lambda values: call(model, values), reduce_retracing=True)
+    parts = []
+    for start in range(0, len(next(iter(inputs.values()))), batch_size):
+        batch = {n: tf.constant(v[start : start + batch_size]) for n, v in inputs.items()}
+        parts.append({name: value.numpy() for name, value in function(batch).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
