@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import Tensor
-from mmzoo.export.samples import Samples, default_samples, random_samples
+from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe
 
 
@@ -29,9 +29,8 @@ def prove(name: str, artifact: Path, model: keras.Model, samples=None, signature
     """
     inputs, outputs = describe(model)
     if samples is None:
-        known = {"image", "text", "audio"}
-        concepts = {tensor.name for tensor in inputs} <= known
-        samples = default_samples(inputs) if concepts else random_samples(inputs)
+        known = takes_concepts(inputs)
+        samples = default_samples(inputs) if known else random_samples(inputs)
     samples = samples.fit(inputs)
     entries = describe_signatures(name, inputs, outputs)
     entry = {

@@ -12,6 +12,7 @@ from mmzoo.export.manifest import Tensor
 
 BATCHES = (1, 3, 17)
 CONCEPTS_TEST = "concept128/test"
+KNOWN = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
 # What np.load raises for a missing, truncated, altered or foreign file.
 NPZ_ERRORS = (
     OSError,
@@ -150,20 +151,23 @@ def load_samples(path: Path) -> Samples:
     return Samples(arrays, labels)
 
 
+def takes_concepts(inputs: list[Tensor]) -> bool:
+    """Whether a model takes nothing but the modalities of Concept-128."""
+    return all(KNOWN.get(t.name) == (t.dtype, len(t.shape)) for t in inputs)
+
+
 def default_samples(inputs: list[Tensor]) -> Samples:
     """The Concept-128 test samples, if a model takes nothing but its modalities.
 
     Raises:
         ValueError: If the model has an input that Concept-128 does not know.
     """
-    known = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
-    for tensor in inputs:
-        if known.get(tensor.name) != (tensor.dtype, len(tensor.shape)):
-            raise ValueError(
-                "Expected samples for a model whose inputs are not those of Concept-128 "
-                f"({sorted(known)}). Received: an input {tensor.name!r} of dtype "
-                f"{tensor.dtype} and shape {tensor.shape}. Pass `samples` (--samples FILE.npz)."
-            )
+    if not takes_concepts(inputs):
+        raise ValueError(
+            "Expected samples for a model whose inputs are not those of Concept-128 "
+            f"({KNOWN}). Received: {[(t.name, t.dtype, t.shape) for t in inputs]}. "
+            "Pass `samples` (--samples FILE.npz)."
+        )
     return concept_samples().fit(inputs)
 
 

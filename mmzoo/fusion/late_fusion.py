@@ -44,7 +44,7 @@ class LateFusion(keras.layers.Layer):
         )
 
     def call(self, logits):
-        weights = ops.softplus(self.modality_weights) / ops.log(2.0)
+        weights = ops.softplus(self.modality_weights) / float(np.log(2.0))
         experts = [ops.log_softmax(logits[name], axis=-1) for name in self.modalities]
         return sum(weights[k] * expert for k, expert in enumerate(experts))
 

@@ -12,7 +12,7 @@ from conformance import (
     randomize,
 )
 
-from mmzoo import encoders
+from mmzoo import encoders, export
 from mmzoo.data import encode_text
 from mmzoo.encoders.audio import PoolMask
 from mmzoo.encoders.blocks import ApplyMask, MaskedPooling
@@ -157,6 +157,17 @@ def test_export(models, tmp_path, modality, format):
         padded[1, SIZES[modality] // 2 :] = 0
         padded[2] = 0
     check_parity(models[modality], {modality: padded}, format, tmp_path, more=[other])
+
+
+@pytest.mark.parametrize("modality", BUILDERS)
+def test_public_exporter_proves_an_encoder(models, tmp_path, modality):
+    """Its outputs are no scores: a bool mask, and as many tokens as the input is long."""
+    inputs = sample(modality, SIZES[modality], batch=17)
+    if modality == "text":
+        inputs[::2, 4:] = 0
+    samples = export.Samples({modality: inputs})
+    path = export.to_saved_model(models[modality], tmp_path / "encoder", samples=samples)
+    assert (path / "saved_model.pb").is_file()
 
 
 @pytest.mark.parametrize("modality", BUILDERS)

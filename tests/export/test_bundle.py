@@ -12,7 +12,9 @@ from keras import layers
 from mmzoo.encoders.blocks import MaskedPooling
 from mmzoo.encoders.text import ByteTokens
 from mmzoo.export import ParityError, bundle, export_bundle, load_bundle, verify_bundle
-from mmzoo.export.samples import Samples
+from mmzoo.export.certificate import certify
+from mmzoo.export.manifest import Tensor, scores_output
+from mmzoo.export.samples import Samples, load_samples
 
 WEIGHT = 0.71828127  # found again in the files by its bytes
 
@@ -68,7 +70,7 @@ def flip_weight(path, value):
 def test_the_certificate_covers_every_format_signature_batch_and_output(exported):
     assert exported.certificate["holds"] is True
     seen = {
-        (name, check["signature"], check["batch"], check["output"])
+        (name, check["signature"], check["sizes"], check["batch"], check["output"])
         for name, entry in exported.certificate["formats"].items()
         for check in entry["checks"]
     }
@@ -79,16 +81,22 @@ def test_the_certificate_covers_every_format_signature_batch_and_output(exported
         ("onnx", "portable"),
     ]
     assert seen == {
-        (name, signature, batch, output)
+        (name, signature, sizes, batch, output)
         for name, signature in signatures
-        for batch in (1, 3, 17)
+        for sizes, batch in [
+            ("samples", 1),
+            ("samples", 3),
+            ("samples", 17),
+            ("short", 3),
+            ("long", 3),
+        ]
         for output in ("probability", "embedding")
     }
     for entry in exported.certificate["formats"].values():
         for check in entry["checks"]:
             assert check["finite"]
             assert 0 <= check["scale_relative"] <= 1e-5
-            assert check["samples"] == 20
+            assert check["samples"] == (20 if check["sizes"] == "samples" else 6)
             assert check["top1_agreement"] == 1
         assert entry["metric"]["change"] == 0
         assert entry["bytes"] > 0
@@ -128,13 +136,72 @@ def test_one_changed_weight_is_found_and_the_output_named(copy, format, file, va
         verify_bundle(copy)
 
 
-def test_a_changed_weight_of_a_saved_model_is_found(copy):
+def test_a_changed_saved_model_is_found_without_running_it(copy):
+    """It may hold operators that write files."""
     flip_weight(copy / "saved_model/1/variables/variables.data-00000-of-00001", WEIGHT - 0.1)
-    with pytest.raises(ParityError, match="saved_model: serving_default: .*hecksum"):
+    with pytest.raises(ParityError, match="saved_model: saved_model/1/variables/.*SHA-256") as e:
         verify_bundle(copy)
-    bundle.to_saved_model(small_model(), copy / "saved_model" / "1")  # other weights, well formed
-    with pytest.raises(ParityError, match="Worst: saved_model, output '(embedding|probability)'"):
+    assert e.value.certificate["formats"]["saved_model"]["runtime"].startswith("not run")
+
+
+def test_an_added_file_is_found(copy):
+    """TensorFlow Serving would serve the higher version."""
+    shutil.copytree(copy / "saved_model" / "1", copy / "saved_model" / "2")
+    with pytest.raises(ParityError, match=r"saved_model/2/saved_model\.pb: no part of the bundle"):
         verify_bundle(copy)
+
+
+def test_class_names_and_labels_and_the_certificate_are_held(copy):
+    manifest = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(manifest.replace('"c1"', '"c9"'))
+    with pytest.raises(ParityError, match=r"manifest\.json is not the one that was certified"):
+        verify_bundle(copy)
+    (copy / "manifest.json").write_text(manifest)
+    certificate = json.loads((copy / "certificate.json").read_text())
+    certificate["formats"]["onnx"]["metric"]["artifact"] = 0.999
+    (copy / "certificate.json").write_text(json.dumps(certificate))
+    with pytest.raises(ParityError, match=r"certificate\.json does not say what the checks say"):
+        verify_bundle(copy)
+    samples = small_samples()
+    Samples(samples.inputs, samples.labels[::-1]).save(copy / "samples.npz")
+    with pytest.raises(ValueError, match="Expected the samples 'file' of SHA-256"):
+        verify_bundle(copy)
+
+
+def test_a_wrong_resize_is_found_though_it_does_nothing_at_the_samples_own_size(tmp_path):
+    """Area resizing is lost on the way to ONNX without a word."""
+    image = keras.Input((None, None, 3), dtype="uint8", name="image")
+    x = layers.Resizing(16, 16, interpolation="area")(layers.Rescaling(1 / 255)(image))
+    model = keras.Model({"image": image}, {"mean": layers.GlobalMaxPooling2D()(x)})
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype("uint8")
+    with pytest.raises((ParityError, ValueError), match="(long|short): largest|opset 18"):
+        export_bundle(model, tmp_path / "b", formats=["onnx"], samples=Samples({"image": pixels}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_names_must_fit_the_scores(tmp_path):
+    with pytest.raises(ValueError, match="as many class names as one output has scores.*2 names"):
+        export_bundle(
+            small_model(), tmp_path / "b", formats=["onnx"], samples=small_samples(),
+            classes=["a", "b"],
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_scores_are_found_by_name_and_not_by_order():
+    outputs = [{"name": "embedding", "shape": [None, 5]}, {"name": "y", "shape": [None, 7]}]
+    assert scores_output({"outputs": outputs, "classes": ["c"] * 7}) == "y"
+    assert scores_output({"outputs": outputs, "classes": None}) is None
+    outputs.append({"name": "probability", "shape": [None, 7]})
+    assert scores_output({"outputs": outputs, "classes": ["c"] * 7}) == "probability"
+
+
+def test_a_truncated_reference_is_a_clear_error(copy):
+    data = (copy / "reference.npz").read_bytes()
+    for broken in (b"", data[:100], data[: len(data) // 2]):
+        (copy / "reference.npz").write_bytes(broken)
+        with pytest.raises(ValueError, match="Expected the reference answers"):
+            verify_bundle(copy)
 
 
 def test_a_changed_weight_is_named_even_if_the_checksum_was_changed_too(copy):
@@ -165,10 +232,34 @@ def test_a_missing_or_truncated_file_is_found(copy):
 
 
 def test_names_that_differ_from_the_manifest_are_found(copy):
-    text = (copy / "manifest.json").read_text().replace('"embedding"', '"vector"')
+    text = (copy / "manifest.json").read_text().replace('"numbers"', '"digits"')
     (copy / "manifest.json").write_text(text)
-    with pytest.raises(ParityError, match="expected output 'vector'.*the runtime shows None"):
+    with np.load(copy / "samples.npz") as archive:
+        arrays = {name.replace("numbers", "digits"): archive[name] for name in archive.files}
+    np.savez_compressed(copy / "samples.npz", **arrays)
+    with pytest.raises(ValueError, match="Expected the samples 'file' of SHA-256"):
         verify_bundle(copy)
+    manifest = json.loads(text.replace('"embedding"', '"vector"'))
+    samples = load_samples(copy / "samples.npz")
+    with np.load(copy / "reference.npz") as archive:
+        reference = {"samples": {}}
+        for name in ("probability", "embedding"):
+            key = name.replace("embedding", "vector")
+            reference["samples"][key] = archive[f"samples/{name}"]
+    breaches = certify(copy, manifest, samples, reference)["formats"]["tflite"]["breaches"]
+    assert "Invalid Input name (digits)" in breaches[0]
+    assert breaches[1] == "0 of 6 checks were made"
+    manifest["inputs"][1]["name"] = "numbers"
+    for entry in manifest["formats"].values():
+        for signature in entry["signatures"].values():
+            signature["inputs"][1]["name"] = "numbers"
+    certificate = certify(copy, manifest, small_samples(), reference)
+    for entry in certificate["formats"].values():
+        assert not entry["holds"]
+        assert any(
+            "expected output 'vector'" in breach and "the runtime shows None" in breach
+            for breach in entry["breaches"]
+        )
 
 
 def test_changed_reference_answers_are_found(copy):
@@ -190,10 +281,14 @@ def test_changed_samples_are_refused(copy):
 @pytest.mark.parametrize(
     "change, match",
     [
-        (lambda m: m["formats"]["onnx"].update(path="../x"), "leads out of the bundle"),
+        (lambda m: m["formats"]["onnx"].update(path="../x"), "'onnx' stands at '../x'"),
+        (lambda m: m["formats"]["onnx"]["files"].update({"../x": ""}), "leads out of the bundle"),
+        (lambda m: m["formats"].update(coreml={"path": "x"}), "'coreml' stands at 'x'"),
+        (lambda m: m["formats"]["onnx"].update(signatures={}), "signatures of 'onnx'"),
+        (lambda m: m.update(formats={}), "no format"),
         (lambda m: m.pop("outputs"), "KeyError: 'outputs'"),
         (lambda m: m["samples"].pop("sha256"), "KeyError: 'sha256'"),
-        (lambda m: m.update(formats=[]), "AttributeError"),
+        (lambda m: m.update(formats=[1]), "AttributeError"),
     ],
 )
 def test_a_manifest_that_we_did_not_write_is_refused(copy, change, match):
@@ -216,10 +311,10 @@ def test_a_breach_leaves_the_old_bundle_and_nothing_else(copy, monkeypatch):
     def wrong(model, path):
         other = small_model()
         other.set_weights([weight + 0.05 for weight in model.get_weights()])
-        return bundle.to_tflite(other, path)
+        return bundle.write_tflite(other, path)
 
     before = {p: p.stat().st_mtime_ns for p in copy.rglob("*")}
-    monkeypatch.setitem(bundle._EXPORTERS, "tflite", wrong)
+    monkeypatch.setitem(bundle.WRITERS, "tflite", wrong)
     with pytest.raises(ParityError, match="Worst: tflite"):
         export_bundle(small_model(), copy, formats=["tflite"], samples=small_samples())
     assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before
@@ -264,5 +359,11 @@ def test_unknown_formats_and_missing_samples_are_refused(tmp_path):
     few = {name: value[:16] for name, value in small_samples().inputs.items()}
     with pytest.raises(ValueError, match="Expected at least 17 samples"):
         Samples(few)
-    with pytest.raises(ValueError, match=r"Received none of \['numbers'\]"):
-        small_samples().select(["text"]).select(["numbers"])
+    with pytest.raises(ValueError, match=r"Received none of \['x'\]"):
+        small_samples().fit(
+            [Tensor("numbers", "float32", (None, 4)), Tensor("x", "int32", (None,))]
+        )
+    with pytest.raises(ValueError, match=r"samples of 'numbers' as float32 of shape \(None, 5\)"):
+        small_samples().fit([Tensor("numbers", "float32", (None, 5))])
+    with pytest.raises(ValueError, match="Expected 20 integer labels"):
+        Samples(small_samples().inputs, np.zeros(5, int))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from mmzoo.export import load_model, to_onnx, to_saved_model, to_tflite
+from mmzoo.export import ParityError, export_bundle, load_model, to_onnx, to_saved_model, to_tflite
 from mmzoo.export.manifest import beside
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.signature import call, describe
@@ -136,6 +136,37 @@ def test_what_a_format_cannot_carry_is_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(ValueError, match="opset 18"):
         to_onnx(model, tmp_path / "b" / "model.onnx")
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_an_exporter_proves_what_it_writes(tmp_path, monkeypatch):
+    right, wrong = dense(), dense()
+    module = importlib.import_module("mmzoo.export.to_onnx")
+    write = module.write_onnx
+    monkeypatch.setattr(module, "write_onnx", lambda model, path: write(wrong, path))
+    with pytest.raises(ParityError, match="Worst: onnx, output 'y'"):
+        to_onnx(right, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exporters_do_not_replace_a_users_folder(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "manifest.json").write_text("{}")  # a browser extension has one too
+    for exporter in EXPORTERS.values():
+        with pytest.raises(ValueError, match="Received: .*folder|holds something else"):
+            exporter(dense(), tmp_path)
+    with pytest.raises(ValueError, match="holds something else"):
+        export_bundle(dense(), tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "thesis.txt"]
+
+
+def test_names_that_a_format_would_change_are_refused(tmp_path):
+    x = keras.Input((3,), name="my-input")
+    model = keras.Model({"x": x}, {"y": layers.Dense(2)(x)})
+    with pytest.raises(ValueError, match="letters, digits and underscores.*'my-input'"):
+        to_tflite(model, tmp_path / "model.tflite")
+    file = keras.Input((3,), name="file")
+    model = keras.Model({"file": file}, {"file": layers.Dense(2)(file)})
+    assert to_tflite(model, tmp_path / "model.tflite").is_file()
 
 
 def test_signatures_are_checked(tmp_path):

@@ -59,6 +59,12 @@ def test_another_winner_is_a_breach_unless_the_lead_is_within_tolerance():
     assert "top-1 agrees on 50.00%" in difference.breaches[-1]
 
 
+def test_ids_and_counts_must_be_equal():
+    expected = np.array([[1_000_000], [5]])
+    assert compare(expected.copy(), expected).holds
+    assert not compare(expected + [[1], [0]], expected).holds
+
+
 def test_accuracy_counts_nan_rows_as_wrong():
     scores = np.array([[0.1, 0.9], [0.8, 0.2], [np.nan, 1.0]])
     assert accuracy(scores, np.array([1, 1, 1])) == 1 / 3
