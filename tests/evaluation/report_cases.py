@@ -35,6 +35,7 @@ METRICS = {
 def check(**changes):
     return {
         "signature": "portable", "batch": 1, "output": "probability", "samples": 51,
+        "sizes": "samples", "metric": None,
         "holds": True, "max_abs": 1.5e-7, "mean_abs": 2.5e-9, "scale_relative": 3.5e-7,
         "finite": True, "top1_agreement": 1.0, "breaches": [], **changes,
     }  # fmt: skip

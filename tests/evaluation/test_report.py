@@ -102,7 +102,10 @@ def test_at_most_twelve_confusions_and_none_without_an_error(tmp_path):
 def test_certificate_that_holds(page):
     part = words(section(page, "Certificate"))
     assert "✓ Holds:" in part and "✗" not in part
-    assert "ONNX ✓ holds portable 1 probability 51 1.50e-07 2.50e-09 3.50e-07 yes 100.0 %" in part
+    assert (
+        "ONNX ✓ holds portable samples 1 probability 51 1.50e-07 2.50e-09 3.50e-07 yes 100.0 %"
+        in part
+    )
     assert "ONNX onnxruntime 1.31.1 7.18 0.27 346 7.0 64.0 90.0 % 85.0 % -5.00e-02" in part
     assert "Batch 1, ms ONNX 7.0 Batch 17, ms ONNX 64.0" in part
     assert re.findall(r"width:([^%]*)%", section(page, "Certificate")) == ["100.00"] * 2

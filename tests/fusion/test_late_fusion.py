@@ -57,6 +57,30 @@ def test_weights_start_at_one_and_stay_positive():
     assert (layer(logits).numpy() < 0).all()  # a product of probabilities, however small w
 
 
+def test_set_expert_weights():
+    logits = data(("image", "text"), batch=6)
+    layer = LateFusion()
+    layer(logits)
+    for image, text in [(1.0, 1.0), (0.2, 3.0), (1e-4, 50.0)]:
+        layer.set_expert_weights({"text": text, "image": image})
+        expected = sum(
+            weight * reference([0], {name: logits[name]})
+            for name, weight in (("image", image), ("text", text))
+        )
+        np.testing.assert_allclose(layer(logits), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "weights", [{"image": 1.0}, {"image": 1.0, "audio": 1.0}, {"image": 0.0, "text": 1.0}]
+)
+def test_expert_weights_error(weights):
+    layer = LateFusion()
+    layer(data(("image", "text")))
+    match = r"positive weight for each of \['image', 'text'\]. Received: {'image': "
+    with pytest.raises(ValueError, match=match):
+        layer.set_expert_weights(weights)
+
+
 def test_permuting_samples_and_classes():
     logits = data(MODALITIES[2])
     layer = LateFusion()
