@@ -85,7 +85,7 @@ def _check_manifest(manifest):
     for name, entry in manifest["formats"].items():
         if entry["path"] != PATHS.get(name):
             raise ValueError(f"the format {name!r} stands at {entry['path']!r}")
-        wanted = {"serving_default", "portable"} if name == "saved_model" else {"portable"}
+        wanted = set(signature_names(name, manifest["inputs"], manifest["outputs"]))
         if set(entry["signatures"]) != wanted or entry["signatures"]["portable"] != portable:
             raise ValueError(f"the signatures of {name!r} are not {sorted(wanted)} of its tensors")
         for signature in entry["signatures"].values():
@@ -97,6 +97,19 @@ def _check_manifest(manifest):
     for key in ("source", "sha256", "shapes"):
         _ = manifest["samples"][key]
     _ = manifest["reference_sha256"], manifest["classes"], manifest["audio"]["sample_rate"]
+
+
+def signature_names(name: str, inputs: list[dict], outputs: list[dict]) -> list[str]:
+    """The signatures that a format has for these tensors.
+
+    A SavedModel has `serving_default`, with text as strings, beside `portable`; unless text
+    comes in and an output has a free axis: strings carry no length that all would share.
+    """
+    text = any(t["dtype"] == "uint8" and len(t["shape"]) == 2 for t in inputs)
+    free = any(size is None for tensor in outputs for size in tensor["shape"][1:])
+    if name == "saved_model" and not (text and free):
+        return ["serving_default", "portable"]
+    return ["portable"]
 
 
 def changed_files(folder: Path, manifest: dict, name: str) -> list[str]:

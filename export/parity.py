@@ -83,7 +83,7 @@ def compare(actual: np.ndarray, expected: np.ndarray, tolerance: float = TOLERAN
 
 
 def _top1_agreement(actual, expected, margin):
-    if expected.ndim != 2 or expected.shape[1] < 2:
+    if expected.ndim != 2 or expected.shape[1] < 2 or expected.dtype.kind != "f":
         return None
     top = np.partition(expected, -2, axis=1)
     clear = top[:, -1] - top[:, -2] > margin

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import Tensor
+from mmzoo.export.manifest import Tensor, signature_names
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe
 
@@ -33,6 +33,12 @@ def prove(name: str, artifact: Path, model: keras.Model, samples=None, signature
         samples = default_samples(inputs) if known else random_samples(inputs)
     samples = samples.fit(inputs)
     entries = describe_signatures(name, inputs, outputs)
+    unknown = sorted(set(signatures or ()) - set(entries))
+    if unknown:
+        raise ValueError(
+            f"Expected signatures of {sorted(entries)} for these tensors. Received: {unknown}. "
+            "With strings as input an output can't have a free axis."
+        )
     entry = {
         "path": artifact.name,
         "signatures": {key: entries[key] for key in signatures or entries},
@@ -48,15 +54,14 @@ def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) 
         "inputs": [tensor.to_json() for tensor in inputs],
         "outputs": [tensor.to_json() for tensor in outputs],
     }
-    if name != "saved_model":
-        return {"portable": portable}
     strings = [
         {"name": tensor.name, "dtype": "string", "shape": [None]}
         if tensor.is_text
         else tensor.to_json()
         for tensor in inputs
     ]
-    return {"serving_default": {**portable, "inputs": strings}, "portable": portable}
+    signatures = {"serving_default": {**portable, "inputs": strings}, "portable": portable}
+    return {key: signatures[key] for key in signature_names(name, **portable)}
 
 
 def answers(model: keras.Model, samples: Samples) -> dict:

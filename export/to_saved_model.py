@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mmzoo.export.manifest import beside, check_replaceable
+from mmzoo.export.manifest import beside, check_replaceable, signature_names
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import call, describe, load_model
 
@@ -13,7 +13,7 @@ SIGNATURES = ("serving_default", "portable")
 OURS = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
 
 
-def to_saved_model(model, path, *, signatures=SIGNATURES, samples=None) -> Path:
+def to_saved_model(model, path, *, signatures=None, samples=None) -> Path:
     """Writes a SavedModel whose signatures carry the Keras names, and proves it.
 
     Args:
@@ -23,7 +23,8 @@ def to_saved_model(model, path, *, signatures=SIGNATURES, samples=None) -> Path:
             - `serving_default`: text inputs are strings `(batch,)`;
             - `portable`: text inputs are UTF-8 bytes, uint8 `(batch, length)`, zero padded,
               as in the other formats.
-            Without a text input the two are alike.
+            Without a text input the two are alike. None: both, or `portable` alone where
+            text comes in and an output has a free axis (tokens a byte).
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
 
     Returns:
@@ -44,9 +45,13 @@ def to_saved_model(model, path, *, signatures=SIGNATURES, samples=None) -> Path:
     return path
 
 
-def write_saved_model(model: keras.Model, path: Path, signatures=SIGNATURES) -> Path:
+def write_saved_model(model: keras.Model, path: Path, signatures=None) -> Path:
     """As `to_saved_model`, unproven: for what is proven later, or converted further."""
-    inputs, _ = describe(model)
+    inputs, outputs = describe(model)
+    if signatures is None:
+        signatures = signature_names(
+            "saved_model", [t.to_json() for t in inputs], [t.to_json() for t in outputs]
+        )
     # The root holds the raw variables: with a Keras model as root they are lost on the way.
     root = tf.Module(name="root")
     root.model_variables = [variable.value for variable in model.variables]

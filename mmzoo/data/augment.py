@@ -85,7 +85,7 @@ def _augment_colours(pixels, seed, grey):
 
 
 def augment_texts(texts, seed, *, replace=0.08, drop=0.06):
-    """Misspells: bytes of ASCII letters are replaced by other letters, and bytes dropped.
+    """Misspells: small ASCII letters are replaced by others, and bytes dropped.
 
     Args:
         texts: uint8 `(batch, length)`, zero padded UTF-8 bytes.

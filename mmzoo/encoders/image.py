@@ -32,7 +32,7 @@ def image(source="small", *, units=128, name="image_encoder") -> keras.Model:
     check_source(source, ("small",))
     inputs = keras.Input((None, None, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
-    x = layers.Resizing(64, 64, interpolation="bilinear", name="resize")(x)
+    x = Resize(64, 64, name="resize")(x)
     x = conv_block(x, 32, 2, name="block1")
     x = conv_block(x, 48, 2, name="block2")
     x = conv_block(x, 64, name="block3")
@@ -44,6 +44,26 @@ def image(source="small", *, units=128, name="image_encoder") -> keras.Model:
     mask = AllTrue(name="mask")(tokens)
     pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(x, mask))
     return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class Resize(layers.Layer):
+    """Bilinear resizing, without antialiasing.
+
+    Unlike `keras.layers.Resizing`, whose `training` is True by default: in a plain call of a
+    model it switches every layer behind it to training.
+    """
+
+    def __init__(self, height, width, **kwargs):
+        super().__init__(**kwargs)
+        self.height = height
+        self.width = width
+
+    def call(self, images):
+        return keras.ops.image.resize(images, (self.height, self.width), antialias=False)
+
+    def get_config(self):
+        return {**super().get_config(), "height": self.height, "width": self.width}
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")

@@ -48,7 +48,7 @@ class InteractiveAttention(keras.layers.Layer):
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(units, int) or units < 1:
+        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
             raise ValueError(f"`units` must be a positive int. Received: units={units!r}.")
         self.units = units
 
@@ -80,6 +80,11 @@ class InteractiveAttention(keras.layers.Layer):
             name: ops.expand_dims(ops.cast(masks[name], self.compute_dtype), -1)
             for name in self._modalities
         }
+        # Not a product: what is masked may be too large for the compute dtype.
+        tokens = {
+            name: ops.where(kept[name] > 0, tokens[name], ops.zeros_like(tokens[name]))
+            for name in self._modalities
+        }
         parts = [_mean(tokens[name], kept[name]) for name in self._modalities]
         for a, b in itertools.permutations(self._modalities, 2):
             w1, w2, v = self._pair_weights[f"{a}_reads_{b}"]
@@ -109,4 +114,5 @@ def _masked_softmax(score, kept):
     """Softmax over the last axis; a masked place gets exactly 0, an empty row all zeros."""
     score = score - 1e4 * (1.0 - kept)
     score = ops.exp(score - ops.max(score, axis=-1, keepdims=True)) * kept
-    return score / (ops.sum(score, axis=-1, keepdims=True) + keras.config.epsilon())
+    # A row with a token sums to at least 1. A small number here would overflow in float16.
+    return score / ops.maximum(ops.sum(score, axis=-1, keepdims=True), 1.0)

@@ -19,7 +19,7 @@ class LogMel(keras.layers.Layer):
     Args:
         sample_rate: Int, in Hz.
         frame_length, frame_step: Ints, in samples. Defaults are 25 ms and 10 ms.
-        num_mels: Int. Mel channels M, from 60 Hz to 7,600 Hz.
+        num_mels: Int. Mel channels M, from 60 Hz to 0.475 times the sample rate (7,600 Hz).
 
     Call arguments:
         inputs: Float tensor `(batch, time)`, a waveform in [-1, 1]. Exact zeros are
@@ -38,7 +38,7 @@ class LogMel(keras.layers.Layer):
     """
 
     def __init__(self, sample_rate=16_000, frame_length=400, frame_step=160, num_mels=64, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         for name, value in [
             ("sample_rate", sample_rate), ("frame_length", frame_length),
             ("frame_step", frame_step), ("num_mels", num_mels),
@@ -53,9 +53,19 @@ class LogMel(keras.layers.Layer):
         self.spectrogram = keras.layers.STFTSpectrogram(
             mode="psd", frame_length=frame_length, frame_step=frame_step,
             fft_length=fft_length, scaling="density", trainable=False,
-            name="spectrogram", dtype=self.dtype_policy,
+            name="spectrogram", dtype="float32",
         )  # fmt: skip
         self.fft_bins = fft_length // 2 + 1
+
+    @property
+    def trainable(self):
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        keras.layers.Layer.trainable.fset(self, value)
+        if hasattr(self, "spectrogram"):  # the kernels stay fixed when a model is released
+            self.spectrogram.trainable = False
 
     def build(self, input_shape):
         if len(input_shape) != 2:
@@ -74,6 +84,7 @@ class LogMel(keras.layers.Layer):
         )  # fmt: skip
 
     def call(self, inputs):
+        inputs = ops.cast(inputs, "float32")  # half precision overflows, or loses quiet sounds
         # (batch, time + frame_length, 1); the pad makes frames of the shortest input.
         wave = ops.expand_dims(ops.pad(inputs, [[0, 0], [0, self.frame_length]]), -1)
         power = self.spectrogram(wave)  # (batch, frames', bins)
@@ -84,12 +95,16 @@ class LogMel(keras.layers.Layer):
         )  # (batch, frames', 1)
         total = ops.maximum(ops.sum(heard, axis=1, keepdims=True), 1.0)
         mean = ops.sum(log_mel * heard, axis=1, keepdims=True) / total
-        return (log_mel - mean) * heard * 0.5, ops.squeeze(heard, -1) > 0
+        log_mel = ops.cast((log_mel - mean) * heard * 0.5, self.compute_dtype)
+        return log_mel, ops.squeeze(heard, -1) > 0
 
-    def compute_output_shape(self, input_shape):
-        batch, time = input_shape
+    def compute_output_spec(self, inputs):
+        batch, time = inputs.shape
         frames = None if time is None else time // self.frame_step + 1
-        return (batch, frames, self.num_mels), (batch, frames)
+        return (
+            keras.KerasTensor((batch, frames, self.num_mels), dtype=self.compute_dtype),
+            keras.KerasTensor((batch, frames), dtype="bool"),
+        )
 
     def get_config(self):
         return {
