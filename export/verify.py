@@ -54,7 +54,7 @@ def verify_bundle(path) -> Bundle:
     for name, breaches in changed.items():
         unrun = {"runtime": "not run: its files were changed", "checks": [], "breaches": []}
         entry = certificate["formats"].setdefault(name, unrun)
-        entry["breaches"] += breaches
+        entry["breaches"] += [f"{b} (its outputs: {', '.join(sorted(outputs))})" for b in breaches]
         entry["holds"] = not entry["breaches"]
     certificate["breaches"] = _bundle_breaches(bundle, certificate)
     certificate["holds"] = not certificate["breaches"] and all(
