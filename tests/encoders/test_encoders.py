@@ -91,7 +91,7 @@ def test_contract(models, modality):
     assert outputs["mask"].all() and (outputs["tokens"] >= 0).all()
     # Samples are told apart, and one does not depend on its batch.
     assert np.abs(np.diff(outputs["pooled"], axis=0)).max(1).min() > 1e-3
-    assert_near(encode(model, inputs[1:2])["pooled"], outputs["pooled"][1:2], 1e-6)
+    assert_near(encode(model, inputs[1:2])["pooled"], outputs["pooled"][1:2], 1e-5)
 
 
 @pytest.mark.parametrize("modality", BUILDERS)
@@ -199,7 +199,7 @@ def test_image_of_one_colour_has_no_size(models):
         encode(models["image"], np.broadcast_to(colour, (1, *size, 3)))
         for size in ((1, 1), (37, 90))
     )
-    assert_near(one["pooled"], many["pooled"], 1e-6)
+    assert_near(one["pooled"], many["pooled"], 1e-5)
 
 
 # Text.
@@ -217,8 +217,8 @@ def test_zeros_behind_a_text_change_nothing(models, text, zeros):
     longer = encode(models["text"], np.pad(short, [[0, 0], [0, zeros]]))
     length = short.shape[1]
     assert longer["mask"].sum() == length == expected["mask"].sum()
-    assert_near(longer["pooled"], expected["pooled"], 1e-6)
-    assert_near(longer["tokens"][:, :length], expected["tokens"], 1e-6)
+    assert_near(longer["pooled"], expected["pooled"], 1e-5)
+    assert_near(longer["tokens"][:, :length], expected["tokens"], 1e-5)
 
 
 def test_capitals_are_small_letters(models):
