@@ -6,22 +6,14 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import (
-    FORMATS,
-    PATHS,
-    Bundle,
-    beside,
-    check_replaceable,
-    scores_output,
-    sha256,
-    write_json,
-)
+from mmzoo.export.manifest import FORMATS, PATHS, Bundle, check_replaceable, scores_output
 from mmzoo.export.prove import answers, describe_signatures
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.export.to_tflite import write_tflite
+from mmzoo.files import beside, sha256, write_json
 
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
 

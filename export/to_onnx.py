@@ -6,10 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mmzoo.export.manifest import beside, check_file
+from mmzoo.export.manifest import check_file
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.files import beside
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mmzoo.export.manifest import beside, check_replaceable, signature_names
+from mmzoo.export.manifest import check_replaceable, signature_names
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import call, describe, load_model
+from mmzoo.files import beside
+from mmzoo.hub.resources import find_resources
 
 SIGNATURES = ("serving_default", "portable")
 OURS = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
@@ -62,6 +64,7 @@ def write_saved_model(model: keras.Model, path: Path, signatures=None) -> Path:
                 f"`signatures` may hold {SIGNATURES}. Received: signatures={tuple(signatures)}."
             )
         functions[name] = _signature(model, inputs, strings=name == "serving_default")
+    root.resources = find_resources(model, functions.values())
     tf.saved_model.save(root, str(path), signatures=functions)
     return path
 

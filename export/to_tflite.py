@@ -6,10 +6,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mmzoo.export.manifest import beside, check_file
+from mmzoo.export.manifest import check_file
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import load_model
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.files import beside
 
 
 def to_tflite(model, path, *, samples=None) -> Path:

@@ -6,13 +6,14 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import FORMATS, PATHS, Bundle, Tensor, changed_files, load_bundle, sha256
+from mmzoo.export.manifest import FORMATS, PATHS, Bundle, Tensor, changed_files, load_bundle
 from mmzoo.export.samples import (
     CONCEPTS_TEST,
     NPZ_ERRORS,
     concept_samples,
     load_samples,
 )
+from mmzoo.files import sha256
 
 
 def verify_bundle(path) -> Bundle:

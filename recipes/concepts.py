@@ -22,8 +22,9 @@ from keras import layers
 from mmzoo import encoders, export, fusion, training
 from mmzoo.data import concepts, stream
 from mmzoo.evaluation.report import write_report
-from mmzoo.export.manifest import beside, check_replaceable, write_json
+from mmzoo.export.manifest import check_replaceable
 from mmzoo.export.parity import accuracy
+from mmzoo.files import beside, write_json
 
 MODALITIES = ("image", "text", "audio")
 FUSIONS = ("early", "late", "interactive")

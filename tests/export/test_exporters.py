@@ -10,9 +10,9 @@ import tensorflow as tf
 from keras import layers, ops
 
 from mmzoo.export import ParityError, export_bundle, load_model, to_onnx, to_saved_model, to_tflite
-from mmzoo.export.manifest import beside
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.signature import call, describe
+from mmzoo.files import beside
 
 EXPORTERS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
 X = np.random.default_rng(0).standard_normal((5, 3), "float32")

@@ -1,0 +1,375 @@
+"""A TF-Hub module as a Keras 3 layer."""
+
+import os
+import re
+import shutil
+import tempfile
+import warnings
+import weakref
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from keras.src.saving.serialization_lib import in_safe_mode
+
+from mmzoo.hub.module import TF1, Module, fingerprint, load_module
+from mmzoo.hub.running import cast_outputs, fit_inputs, run_one_by_one
+from mmzoo.hub.weights import check_same, read_weights, write_weights
+
+SHIPPED = Path(__file__).parent / "modules"
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class HubLayer(keras.layers.Layer):
+    """A TF-Hub module: its variables are the layer's own weights, without a copy.
+
+    The module's graph runs as it was saved: dropout and batch normalisation follow `training`
+    while the layer is trainable, and are in inference mode while it is not. Made inside
+    `strategy.scope()`, its weights are distributed as any other's.
+
+    Args:
+        handle: What `mmzoo.hub.resolve` takes: a tfhub.dev URL, a Kaggle handle, a folder, an
+            archive, or a module that ships with mmzoo.
+        trainable: Whether training changes the weights. May be set later.
+        frozen: Regular expressions: weights that stay as they are in a trainable layer; see
+            `freeze` and `thaw`.
+        signature: Name of a signature to call instead of the module's `__call__`.
+        output_key: Key of the one output to return, where the module returns a dict.
+        batched: Whether the module takes a batch. False: it takes one waveform `(time,)` and
+            is run over the batch; give the waveforms a static length where the model is to
+            become a TFLite file. None: as the module's own signature tells.
+        embed: Whether a `.keras` archive also holds the module's files, so that it loads
+            where the handle can't be resolved. They hold the weights a second time.
+
+    Call arguments:
+        inputs: Tensor, or nested structure of tensors, as the module takes it. Numbers are
+            cast to the module's dtypes; strings `(batch, 1)` become `(batch,)`.
+        training: Optional bool.
+
+    Returns:
+        What the module returns, floats cast to the layer's compute dtype. Of a module that
+        takes one waveform, each output gets a batch axis in front.
+
+    Raises:
+        ValueError: If the handle is no module, `trainable` is asked of one that can't be
+            fine-tuned (TF1 format, signatures only), a pattern matches no weight, the inputs
+            don't fit, a trainable layer meets a `tf.distribute` strategy that its weights
+            were not made in, or an archive with it is loaded in Keras' safe mode (a module
+            is a program; those that ship with mmzoo are trusted).
+
+    Differs: from `tensorflow_hub.KerasLayer`, which Keras 3 refuses. Regularization losses
+    count once a step, not once a call.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = HubLayer("mmzoo/concept128-image/1", trainable=True)
+    >>> layer(np.zeros((2, 64, 64, 3), "uint8"))["pooled"].shape
+    TensorShape([2, 128])
+    >>> frozen = layer.freeze("block[1-4]_.*")
+    """
+
+    def __init__(
+        self, handle, *, trainable=False, frozen=(), signature=None, output_key=None,
+        batched=None, embed=False, saved=None, **kwargs,
+    ):  # fmt: skip
+        super().__init__(trainable=trainable, autocast=False, **kwargs)
+        self.handle = os.fspath(handle)
+        if Path(self.handle).exists():
+            self.handle = os.path.abspath(self.handle)
+        self.signature = signature
+        self.output_key = output_key
+        self.batched = batched
+        self.embed = bool(embed)
+        self._module: Module | None = None
+        self._folder: Path | None = None
+        self._fine_tunable: list[str] = []
+        self._frozen: set[str] = set()
+        self._saved = saved or {}  # what stands in for the module until its files come
+        self._spec_of_call: list = keras.saving.deserialize_keras_object(
+            self._saved.get("calls", [])
+        )
+        self._outputs_of_length: dict = {}
+        self.module_weights: dict[str, keras.Variable] = {}
+        folder = self._find()
+        if folder is None:
+            for name, shape, dtype, trained, _ in self._saved["weights"]:
+                self._track(name, tf.Variable(tf.zeros(shape, dtype), trainable=trained), trained)
+        else:
+            self._load(folder)
+        if frozen:
+            self.freeze(*frozen)
+        self._apply_trainable()
+        self.built = True
+
+    @property
+    def module(self) -> Module:
+        """The loaded module.
+
+        Raises:
+            ValueError: If its files are still to come out of a `.keras` archive.
+        """
+        if self._module is None:
+            raise ValueError(
+                f"Layer {self.name!r} has no module yet: {self.handle!r} can't be resolved "
+                "here, and its files come only with the whole `.keras` archive. Load it with "
+                "`keras.models.load_model`."
+            )
+        return self._module
+
+    # --- weights
+
+    @property
+    def weight_names(self) -> list[str]:
+        """The module's own names of its weights, the keys of every way to save them."""
+        return list(self.module_weights)
+
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = bool(value)
+        self._apply_trainable()
+
+    def freeze(self, *patterns: str) -> list[str]:
+        """Keeps weights as they are in training. Compile the model again afterwards.
+
+        Args:
+            *patterns: Regular expressions for whole names, as `weight_names` has them.
+
+        Returns:
+            The names that matched.
+
+        Raises:
+            ValueError: If a pattern matches no trainable weight.
+        """
+        names = self._matching(patterns)
+        self._frozen.update(names)
+        self._apply_trainable()
+        return names
+
+    def thaw(self, *patterns: str) -> list[str]:
+        """Undoes `freeze`, with the same arguments, result and error."""
+        names = self._matching(patterns)
+        self._frozen.difference_update(names)
+        self._apply_trainable()
+        return names
+
+    def _matching(self, patterns):
+        found = []
+        for pattern in patterns:
+            names = [name for name in self._fine_tunable if re.fullmatch(pattern, name)]
+            if not names:
+                raise ValueError(
+                    f"Expected a pattern that matches a trainable weight of {self.handle}. "
+                    f"Received: {pattern!r}. The weights are {self._fine_tunable}."
+                )
+            found += names
+        return list(dict.fromkeys(found))
+
+    def _apply_trainable(self):
+        if self._module is not None and self.trainable and not self._module.fine_tunable:
+            form = "the TF1 format" if self._module.kind == TF1 else "signatures only"
+            raise ValueError(
+                f"Expected `trainable=False`: {self.handle} is a module of {form}, which runs "
+                "but can't be fine-tuned. Received: trainable=True."
+            )
+        trained = []
+        for name in self._fine_tunable:
+            weight = self.module_weights[name]
+            weight.trainable = self.trainable and name not in self._frozen
+            weight.regularizer = None
+            trained += [weight] * weight.trainable
+        # A layer's loss is added at each call; a weight's counts once however often it is
+        # called, and only while there is something to train.
+        if trained and self._module is not None and self._module.losses:
+            trained[0].regularizer = self._regularization
+
+    def _regularization(self, weight):
+        del weight
+        return tf.add_n([tf.cast(loss(), "float32") for loss in self.module.losses])
+
+    def _track(self, name, value, trained):
+        weight = keras.Variable(value, trainable=trained, name=name.replace("/", "."))
+        self.module_weights[name] = weight
+        self._track_trackable(weight, f"weight.{name}")  # how tf.train.Checkpoint names it
+        if trained:
+            self._fine_tunable.append(name)
+
+    # --- the module's files
+
+    def _find(self):
+        """The module's folder, or None if an archive is expected to bring it."""
+        from mmzoo.hub.resolve import resolve
+
+        if not (self.embed and self._saved):
+            return resolve(self.handle)
+        try:
+            folder = resolve(self.handle, offline=True)
+        except (OSError, ValueError):
+            return None
+        return folder if fingerprint(folder) == self._saved["fingerprint"] else None
+
+    def _load(self, folder):
+        expected = self._saved.get("fingerprint")
+        if expected and fingerprint(folder) != expected:
+            warnings.warn(
+                f"The module at {folder} is not the one that layer {self.name!r} was saved "
+                "with. Its weights are restored by name into another graph.",
+                stacklevel=2,
+            )
+        if self.module_weights:
+            self._fill(folder)
+            return
+        module = load_module(folder, self.signature)
+        for name, variable in module.variables.items():
+            self._track(name, variable, name in module.trainable)
+        self._use(module, folder)
+
+    def _fill(self, folder):
+        """Loads the module around the weights that have stood in for it.
+
+        An optimizer may know them already, so they stay the same variables.
+        """
+        weights = self.module_weights
+        values = {name: weight.numpy() for name, weight in weights.items()}
+        places = {row[0]: row[4] for row in self._saved["weights"]}
+        module = load_module(
+            folder, self.signature, {places[name]: weights[name].value for name in weights}
+        )
+        check_same(
+            {name: weight.shape for name, weight in weights.items()},
+            {name: variable.shape for name, variable in module.variables.items()},
+            f"the module's files for layer {self.name!r}",
+        )
+        for name, weight in weights.items():
+            if module.variables[name] is not weight.value:
+                raise ValueError(
+                    f"Expected the module's files that layer {self.name!r} was saved with. "
+                    f"Received: {folder}, where {name!r} stands at another place."
+                )
+            weight.assign(values[name])
+        self._use(module, folder)
+
+    def _use(self, module, folder):
+        self._module, self._folder = module, Path(folder)
+        self.supports_jit = not (module.takes_strings or self._one_by_one)
+        self._apply_trainable()
+
+    @property
+    def _one_by_one(self):
+        if self.batched is None:
+            return self.module.takes_one_sample
+        return not self.batched
+
+    # --- the call
+
+    def call(self, inputs, training=None):
+        module = self.module
+        self._check_strategy()
+        inputs = fit_inputs(inputs, module, self._one_by_one, self.name)
+        options = {"training": bool(training) and self.trainable} if module.takes_training else {}
+        if self._one_by_one:
+            outputs = run_one_by_one(module, inputs, options, self._outputs_of_length)
+        else:
+            outputs = module.function(inputs, **options)
+        if self.output_key is not None:
+            if not isinstance(outputs, dict) or self.output_key not in outputs:
+                known = sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__
+                raise ValueError(
+                    f"Expected `output_key` as one of the module's outputs {known}. "
+                    f"Received: output_key={self.output_key!r}."
+                )
+            outputs = outputs[self.output_key]
+        return cast_outputs(outputs, self.compute_dtype, self.name)
+
+    def compute_output_spec(self, inputs, training=None):
+        signature = [[list(t.shape), t.dtype] for t in tf.nest.flatten(inputs)]
+        if self._module is None:
+            for known, spec in self._spec_of_call:
+                if [[list(shape), dtype] for shape, dtype in known] == signature:
+                    return spec
+        spec = super().compute_output_spec(inputs, training=training)
+        self._spec_of_call.append([signature, spec])
+        return spec
+
+    def _check_strategy(self):
+        if not (self.trainable and tf.distribute.has_strategy()):
+            return
+        extended = tf.distribute.get_strategy().extended
+        for name in self._fine_tunable[:1]:
+            if not extended.variable_created_in_scope(self.module_weights[name].value):
+                raise ValueError(
+                    f"Expected the trainable layer {self.name!r} to be made inside "
+                    "`strategy.scope()`, where its module is loaded. Received: weights made "
+                    "outside. Build the model in the scope, or set `trainable=False`."
+                )
+
+    # --- saving
+
+    def save_own_variables(self, store):
+        write_weights(store, self.module_weights)
+
+    def load_own_variables(self, store):
+        read_weights(store, self.module_weights, f"layer {self.name!r} ({self.handle})")
+
+    def save_assets(self, dir_path):
+        if self.embed:
+            shutil.copytree(self._folder or "", Path(dir_path) / "module")
+
+    def load_assets(self, dir_path):
+        if self._module is not None or not self.embed:
+            return
+        # TensorFlow reads a module's assets whenever it is saved again: they stay on disk as
+        # long as the layer lives.
+        folder = tempfile.mkdtemp(prefix="mmzoo-module-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        shutil.copytree(Path(dir_path) / "module", folder, dirs_exist_ok=True)
+        self._load(folder)
+
+    def get_config(self):
+        places = {row[0]: row[4] for row in self._saved.get("weights", [])}
+        if self._module is not None:
+            places = self._module.places
+        weights = [
+            [name, list(weight.shape), weight.dtype, name in self._fine_tunable, places[name]]
+            for name, weight in self.module_weights.items()
+        ]
+        saved = {"weights": weights, "fingerprint": self._saved.get("fingerprint")}
+        if self._folder is not None:
+            saved["fingerprint"] = fingerprint(self._folder)
+        saved["calls"] = keras.saving.serialize_keras_object(list(self._spec_of_call))
+        return {
+            **super().get_config(),
+            "handle": self.handle,
+            "frozen": [re.escape(name) for name in self._frozen],
+            "signature": self.signature,
+            "output_key": self.output_key,
+            "batched": self.batched,
+            "embed": self.embed,
+            "saved": saved,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        if in_safe_mode() and not _ships(config["handle"]):
+            raise ValueError(
+                f"Layer {config.get('name')!r} runs the module {config['handle']}, and a "
+                "module is a program, which Keras' safe mode does not allow. Where you trust "
+                "the file, pass `safe_mode=False` to `keras.models.load_model`."
+            )
+        return cls(**config)
+
+
+def _ships(handle):
+    """Whether a handle is resolved to files inside this package, whatever an archive says."""
+    from mmzoo.hub.resolve import resolve
+
+    if not handle.startswith("mmzoo/"):
+        return False
+    try:
+        return resolve(handle, offline=True).is_relative_to(SHIPPED)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,30 @@
+"""What a function reads besides variables: lookup tables, tokenizers, asset files."""
+
+import keras
+import tensorflow as tf
+
+
+def find_resources(model: keras.Model, functions) -> list:
+    """Finds the trackable objects that hold what traced functions captured.
+
+    A SavedModel must track each of them, and a Keras model as its root would lose others.
+
+    Args:
+        model: The Keras model that was traced.
+        functions: Its concrete functions.
+
+    Returns:
+        List of trackable objects, without variables.
+    """
+    captured = {id(tensor) for function in functions for tensor in function.captured_inputs}
+    captured -= {id(variable.value.handle) for variable in model.variables}
+    found = {}
+    for layer in model._flatten_layers(include_self=False):
+        for root in (layer, getattr(getattr(layer, "_module", None), "root", None)):
+            if root is None:
+                continue
+            for each in tf.train.TrackableView(root).descendants():
+                handles = (getattr(each, name, None) for name in ("resource_handle", "asset_path"))
+                if any(id(handle) in captured for handle in handles if handle is not None):
+                    found[id(each)] = each
+    return list(found.values())

@@ -1,0 +1,106 @@
+"""How a layer's inputs become a module's, and a module's outputs the layer's."""
+
+import tensorflow as tf
+
+from mmzoo.hub.module import Module
+
+
+def fit_inputs(inputs, module: Module, one_by_one: bool, layer: str):
+    """Casts inputs to what the module takes.
+
+    Raises:
+        ValueError: If structure, kind or shape fit none of the module's input specs.
+    """
+    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    problems = []
+    for spec in module.input_specs:
+        if one_by_one:
+            spec = tf.nest.map_structure(_with_batch, spec)
+        try:
+            tf.nest.assert_same_structure(inputs, spec, check_types=False)
+        except (ValueError, TypeError):
+            problems.append(f"{_describe(spec)}")
+            continue
+        found = [
+            _fit(value, each)
+            for value, each in zip(tf.nest.flatten(inputs), tf.nest.flatten(spec), strict=True)
+        ]
+        if all(value is not None for value in found):
+            return tf.nest.pack_sequence_as(inputs, found)
+        problems.append(_describe(spec))
+    if not module.input_specs:
+        return inputs
+    raise ValueError(
+        f"Layer {layer!r} expected inputs {' or '.join(dict.fromkeys(problems))}. Received: "
+        f"{_describe(inputs)}."
+    )
+
+
+def _fit(value, spec):
+    """The value as `spec` takes it, or None."""
+    if (value.dtype == tf.string) != (spec.dtype == tf.string):
+        return None
+    if value.dtype == tf.string and value.shape.rank == 2 and spec.shape.rank == 1:
+        if value.shape[1] not in (1, None):
+            return None
+        value = tf.squeeze(value, 1)
+    if not spec.shape.is_compatible_with(value.shape):
+        return None
+    return value if value.dtype == spec.dtype else tf.cast(value, spec.dtype)
+
+
+def _with_batch(spec):
+    return tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape), spec.dtype)
+
+
+def _describe(structure):
+    def one(each):
+        return f"{each.dtype.name}{[size for size in each.shape]}"
+
+    return str(tf.nest.map_structure(one, structure)).replace("'", "")
+
+
+def run_one_by_one(module: Module, waveforms, options: dict, known: dict):
+    """Runs a module that takes one waveform over a batch `(batch, time)`.
+
+    With a static length the outputs' shapes are found once, by running the module on silence:
+    only a loop of static shapes becomes TFLite builtins. `known` remembers them.
+    """
+    length = waveforms.shape[1]
+    if length is None:
+        concrete = module.function.concrete_functions[0]
+        signature = tf.nest.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), concrete.structured_outputs
+        )
+    else:
+        if length not in known:
+            with tf.init_scope():
+                found = module.function(tf.zeros([length], waveforms.dtype), **options)
+            known[length] = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), found)
+        signature = known[length]
+
+    def run(waveform):
+        outputs = module.function(waveform, **options)
+        for value, spec in zip(tf.nest.flatten(outputs), tf.nest.flatten(signature), strict=True):
+            value.set_shape(spec.shape)
+        return outputs
+
+    return tf.map_fn(run, waveforms, fn_output_signature=signature)
+
+
+def cast_outputs(outputs, dtype: str, layer: str):
+    """Casts floats to `dtype`.
+
+    Raises:
+        ValueError: If an output is ragged or sparse, which a Keras model can't pass on.
+    """
+
+    def cast(value):
+        if not isinstance(value, tf.Tensor):
+            raise ValueError(
+                f"Layer {layer!r} expected a module with dense outputs. Received: "
+                f"{type(value).__name__}. Pad it in a layer of your own around the module."
+            )
+        return tf.cast(value, dtype) if value.dtype.is_floating else value
+
+    return tf.nest.map_structure(cast, outputs)
