@@ -13,6 +13,7 @@ from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.export.to_tflite import write_tflite
+from mmzoo.export.tokens import split_tokenizers
 from mmzoo.files import beside, sha256, write_json
 
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
@@ -49,17 +50,21 @@ def export_bundle(
         raise ValueError(f"`formats` must be some of {FORMATS}. Received: {formats}.")
     path = Path(path)
     check_replaceable(path)
-    model = load_model(model)
-    inputs, outputs = describe(model)
-    samples = (default_samples(inputs) if samples is None else samples).fit(inputs)
+    model, tokenizers = split_tokenizers(load_model(model))
+    inputs, outputs = describe(model, tokenizers)
+    samples = default_samples(inputs, tokenizers) if samples is None else samples
+    samples = samples.fit(inputs, tokenizers)
     reference = answers(model, samples)
     with beside(path) as place:
         place.mkdir()
         for name in formats:
             (place / PATHS[name]).parent.mkdir()
-            WRITERS[name](model, place / PATHS[name])
+            options = {"tokenizers": tokenizers} if name == "saved_model" else {}
+            WRITERS[name](model, place / PATHS[name], **options)
         if samples.source != CONCEPTS_TEST:
             samples.save(place / "samples.npz")
+        elif samples.texts:  # texts are drawn anew at each check; their tokenizer isn't run
+            samples.save(place / "samples.npz", [t.name for t in inputs if t.tokens_of])
         arrays = {f"{key}/{n}": v for key, values in reference.items() for n, v in values.items()}
         np.savez_compressed(place / "reference.npz", **arrays)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes)
@@ -91,7 +96,9 @@ def _manifest(place, model, inputs, outputs, formats, samples, classes):
         "model": model.name,
         **describe_signatures("", inputs, outputs)["portable"],
         "classes": classes,
-        "text": "UTF-8 bytes, zero padded",
+        "text": "token ids, of the SavedModel's signature `tokenize`"
+        if samples.texts
+        else "UTF-8 bytes, zero padded",
         "audio": {"sample_rate": 16_000, "channels": 1, "range": [-1, 1]},
         "formats": entries,
         "samples": {

@@ -21,19 +21,30 @@ BUNDLE_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A named tensor. `shape` holds ints, and None where a size is free (the batch first)."""
+    """A named tensor. `shape` holds ints, and None where a size is free (the batch first).
+
+    `tokens_of` names the text that token ids are made of, by the SavedModel's signature
+    `tokenize`.
+    """
 
     name: str
     dtype: str
     shape: tuple
+    tokens_of: str = ""
 
     def to_json(self) -> dict:
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        described = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        return described | ({"tokens_of": self.tokens_of} if self.tokens_of else {})
+
+    @classmethod
+    def from_json(cls, data: dict) -> "Tensor":
+        shape = tuple(data["shape"])
+        return cls(data["name"], data["dtype"], shape, data.get("tokens_of", ""))
 
     @property
     def is_text(self) -> bool:
-        """UTF-8 bytes: by convention every uint8 input of shape `(batch, length)`."""
-        return self.dtype == "uint8" and len(self.shape) == 2
+        """Text: token ids, or UTF-8 bytes, which every uint8 `(batch, length)` is here."""
+        return bool(self.tokens_of) or (self.dtype == "uint8" and len(self.shape) == 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +112,7 @@ def signature_names(name: str, inputs: list[dict], outputs: list[dict]) -> list[
     A SavedModel has `serving_default`, with text as strings, beside `portable`; unless text
     comes in and an output has a free axis: strings carry no length that all would share.
     """
-    text = any(t["dtype"] == "uint8" and len(t["shape"]) == 2 for t in inputs)
+    text = any(Tensor.from_json(tensor).is_text for tensor in inputs)
     free = any(size is None for tensor in outputs for size in tensor["shape"][1:])
     if name == "saved_model" and not (text and free):
         return ["serving_default", "portable"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmzoo.export.manifest import changed_files, load_bundle, scores_output
+from mmzoo.export.manifest import Tensor, changed_files, load_bundle, scores_output
 from mmzoo.export.runtimes.process import run_artifact
 
 
@@ -32,7 +32,8 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             f"Expected one of the bundle's formats {sorted(manifest['formats'])}. "
             f"Received: {format!r}. Export the model with --formats {format}."
         )
-    names = [tensor["name"] for tensor in manifest["inputs"]]
+    tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
+    names = list(dict.fromkeys(tensor.tokens_of or tensor.name for tensor in tensors))
     missing, unknown = sorted(set(names) - set(values)), sorted(set(values) - set(names))
     if missing or unknown:
         raise ValueError(
@@ -46,10 +47,28 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             "Expected one output with a score a class, or one called 'probability'. Received: "
             f"{manifest['outputs']}. Export the model with its class names (--classes FILE)."
         )
-    changed = changed_files(bundle.path, manifest, format)
-    if changed:
-        raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
-    inputs = {name: _read(name, values[name], manifest)[None] for name in names}
+    tokenized = any(tensor.tokens_of for tensor in tensors)
+    if tokenized and "saved_model" not in manifest["formats"]:
+        raise ValueError(
+            "Expected a bundle with a SavedModel, whose signature `tokenize` makes token ids of "
+            f"texts. Received: {sorted(manifest['formats'])}. Export with saved_model too."
+        )
+    for name in {format, "saved_model"} if tokenized else {format}:
+        changed = changed_files(bundle.path, manifest, name)
+        if changed:
+            raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
+    inputs = {}
+    for tensor in tensors:
+        if not tensor.tokens_of:
+            inputs[tensor.name] = _read(tensor.name, values[tensor.name], manifest)[None]
+    if tokenized:
+        texts = {
+            t.tokens_of: np.array([values[t.tokens_of].encode()]) for t in tensors if t.tokens_of
+        }
+        saved = bundle.path / manifest["formats"]["saved_model"]["path"]
+        inputs |= run_artifact("saved_model", saved, texts, [(1, 1)], signature="tokenize").outputs[
+            0
+        ]
     artifact = bundle.path / manifest["formats"][format]["path"]
     scores = run_artifact(format, artifact, inputs, [(1, 1)]).outputs[0][output][0]
     if not np.isfinite(scores).all():

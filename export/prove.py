@@ -12,7 +12,9 @@ from mmzoo.export.samples import Samples, default_samples, random_samples, takes
 from mmzoo.export.signature import call, describe
 
 
-def prove(name: str, artifact: Path, model: keras.Model, samples=None, signatures=None) -> None:
+def prove(
+    name: str, artifact: Path, model: keras.Model, samples=None, signatures=None, tokenizers=()
+) -> None:
     """Runs one artifact in its runtime, in a fresh process, against the Keras model.
 
     Args:
@@ -22,16 +24,17 @@ def prove(name: str, artifact: Path, model: keras.Model, samples=None, signature
         samples: `Samples`. None: the Concept-128 test samples where the model takes nothing
             else, else seeded random values.
         signatures: Names of the signatures to run; None: all that the format has.
+        tokenizers: Those that were cut off the model.
 
     Raises:
         ParityError: If an answer differs.
         ValueError: If the samples don't fit the model.
     """
-    inputs, outputs = describe(model)
+    inputs, outputs = describe(model, tokenizers)
     if samples is None:
         known = takes_concepts(inputs)
-        samples = default_samples(inputs) if known else random_samples(inputs)
-    samples = samples.fit(inputs)
+        samples = default_samples(inputs, tokenizers) if known else random_samples(inputs)
+    samples = samples.fit(inputs, tokenizers)
     entries = describe_signatures(name, inputs, outputs)
     unknown = sorted(set(signatures or ()) - set(entries))
     if unknown:
@@ -54,13 +57,15 @@ def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) 
         "inputs": [tensor.to_json() for tensor in inputs],
         "outputs": [tensor.to_json() for tensor in outputs],
     }
-    strings = [
-        {"name": tensor.name, "dtype": "string", "shape": [None]}
-        if tensor.is_text
-        else tensor.to_json()
-        for tensor in inputs
-    ]
-    signatures = {"serving_default": {**portable, "inputs": strings}, "portable": portable}
+    strings = {}
+    for tensor in inputs:
+        source = tensor.tokens_of or tensor.name
+        text = {"name": source, "dtype": "string", "shape": [None]}
+        strings[source] = text if tensor.is_text else tensor.to_json()
+    signatures = {
+        "serving_default": {**portable, "inputs": list(strings.values())},
+        "portable": portable,
+    }
     return {key: signatures[key] for key in signature_names(name, **portable)}
 
 

@@ -33,11 +33,14 @@ class Samples:
         inputs: Dict of input name to array `(samples, ...)`; text as uint8 bytes.
         labels: Optional int array `(samples,)`.
         source: "concept128/test", which is drawn anew at each check, or "file".
+        texts: Dict of the name of a text to uint8 bytes `(samples, length)`, for the inputs
+            that are token ids.
     """
 
     inputs: dict
     labels: np.ndarray | None = None
     source: str = "file"
+    texts: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         counts = {name: len(value) for name, value in self.inputs.items()}
@@ -60,6 +63,7 @@ class Samples:
         """Hex digest of all inputs and the labels, with names, dtypes and shapes."""
         digest = hashlib.sha256()
         arrays = {f"input/{name}": self.inputs[name] for name in sorted(self.inputs)}
+        arrays |= {f"text/{name}": self.texts[name] for name in sorted(self.texts)}
         if self.labels is not None:
             arrays["labels"] = self.labels
         for name, array in arrays.items():
@@ -68,12 +72,20 @@ class Samples:
             digest.update(value.tobytes())
         return digest.hexdigest()
 
-    def fit(self, tensors: list[Tensor]) -> "Samples":
-        """Returns the samples of just these inputs.
+    def fit(self, tensors: list[Tensor], tokenizers=()) -> "Samples":
+        """Returns the samples of just these inputs; `tokenizers` make ids of texts.
 
         Raises:
             ValueError: If an input has no samples, or they differ from it in dtype or shape.
         """
+        for tokenizer in tokenizers:
+            text = self.inputs.get(tokenizer.source)
+            if tokenizer.source not in self.texts and text is not None and text.dtype == "uint8":
+                inputs = self.inputs | tokenizer.ids_of_bytes(text)
+                texts = self.texts | {tokenizer.source: text}
+                return dataclasses.replace(self, inputs=inputs, texts=texts).fit(
+                    tensors, tokenizers
+                )
         names = [tensor.name for tensor in tensors]
         missing = sorted(set(names) - set(self.inputs))
         if missing:
@@ -118,11 +130,15 @@ class Samples:
                 sets[key][tensor.name] = value
         return sets
 
-    def save(self, path: Path) -> None:
-        """Writes the samples as a compressed .npz file."""
-        arrays = {f"input/{name}": value for name, value in self.inputs.items()}
-        if self.labels is not None:
-            arrays["labels"] = self.labels
+    def save(self, path: Path, names=None) -> None:
+        """Writes the samples, or just these inputs of them, as a compressed .npz file."""
+        if names is not None:
+            arrays = {f"input/{name}": self.inputs[name] for name in names}
+        else:
+            arrays = {f"input/{name}": value for name, value in self.inputs.items()}
+            arrays |= {f"text/{name}": value for name, value in self.texts.items()}
+            if self.labels is not None:
+                arrays["labels"] = self.labels
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
@@ -143,20 +159,23 @@ def load_samples(path: Path) -> Samples:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name.removeprefix("input/"): archive[name] for name in archive.files}
+            texts = {n[5:]: arrays.pop(n) for n in list(arrays) if n.startswith("text/")}
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
             f"Expected an .npz file of samples. Received: {path}, which NumPy can't read: {error}"
         ) from error
     labels = arrays.pop("labels", None)
-    return Samples(arrays, labels)
+    return Samples(arrays, labels, texts=texts)
 
 
 def takes_concepts(inputs: list[Tensor]) -> bool:
     """Whether a model takes nothing but the modalities of Concept-128."""
-    return all(KNOWN.get(t.name) == (t.dtype, len(t.shape)) for t in inputs)
+    return all(
+        t.tokens_of == "text" or KNOWN.get(t.name) == (t.dtype, len(t.shape)) for t in inputs
+    )
 
 
-def default_samples(inputs: list[Tensor]) -> Samples:
+def default_samples(inputs: list[Tensor], tokenizers=()) -> Samples:
     """The Concept-128 test samples, if a model takes nothing but its modalities.
 
     Raises:
@@ -168,7 +187,7 @@ def default_samples(inputs: list[Tensor]) -> Samples:
             f"({KNOWN}). Received: {[(t.name, t.dtype, t.shape) for t in inputs]}. "
             "Pass `samples` (--samples FILE.npz)."
         )
-    return concept_samples().fit(inputs)
+    return concept_samples().fit(inputs, tokenizers)
 
 
 def random_samples(inputs: list[Tensor], count: int = 20, size: int = 16) -> Samples:
@@ -183,8 +202,8 @@ def random_samples(inputs: list[Tensor], count: int = 20, size: int = 16) -> Sam
     values = {}
     for tensor in inputs:
         shape = [count, *(size if axis is None else axis for axis in tensor.shape[1:])]
-        if tensor.dtype == "string":
-            raise ValueError(f"Expected samples: {tensor.name!r} takes strings. Pass `samples`.")
+        if tensor.tokens_of:
+            raise ValueError(f"Expected samples: {tensor.tokens_of!r} takes texts. Pass `samples`.")
         if tensor.dtype.startswith(("float", "bfloat")):
             values[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
         else:

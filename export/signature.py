@@ -22,7 +22,9 @@ def load_model(model) -> keras.Model:
         if not path.is_file():
             raise FileNotFoundError(f"Expected a .keras file. Received: {path}, no such file.")
         import mmzoo.encoders
-        import mmzoo.fusion  # noqa: F401  the layers that the archive names
+        import mmzoo.fusion
+        import mmzoo.hub.layer
+        import mmzoo.pretrained  # noqa: F401  the layers that the archive names
 
         try:
             model = keras.models.load_model(path, compile=False)
@@ -41,11 +43,11 @@ def load_model(model) -> keras.Model:
     return model
 
 
-def describe(model: keras.Model) -> tuple[list[Tensor], list[Tensor]]:
+def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tensor]]:
     """Returns the inputs and outputs of a functional model, in its own order.
 
     Names are those of `keras.Input`, and the keys of an output dict (else the names of the
-    output layers).
+    output layers). `tokenizers` are those that were cut off it.
 
     Raises:
         ValueError: If inputs or outputs are nested, two tensors share a name, a name is no
@@ -57,6 +59,7 @@ def describe(model: keras.Model) -> tuple[list[Tensor], list[Tensor]]:
         outputs = list(zip(model._outputs_struct, leaves, strict=True))
     else:
         outputs = [(tensor._keras_history.operation.name, tensor) for tensor in leaves]
+    tokens = {name: each.source for each in tokenizers for name in each.names}
     described = []
     for named in (inputs, outputs):
         names = [name for name, _ in named]
@@ -75,10 +78,13 @@ def describe(model: keras.Model) -> tuple[list[Tensor], list[Tensor]]:
                 )
         described.append(
             [
-                Tensor(name, keras.backend.standardize_dtype(tensor.dtype), tuple(tensor.shape))
+                Tensor(
+                    name, keras.backend.standardize_dtype(tensor.dtype), tuple(tensor.shape),
+                    tokens.get(name, "") if named is inputs else "",
+                )
                 for name, tensor in named
             ]
-        )
+        )  # fmt: skip
     return described[0], described[1]
 
 

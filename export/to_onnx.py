@@ -10,6 +10,7 @@ from mmzoo.export.manifest import check_file
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.export.tokens import split_tokenizers
 from mmzoo.files import beside
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
@@ -22,7 +23,8 @@ def to_onnx(model, path, *, samples=None) -> Path:
     (`image_1`). The file has passed `onnx.checker` in full, with strict shape inference.
 
     Args:
-        model: Functional Keras model, or the path of a `.keras` file.
+        model: Functional Keras model, or the path of a `.keras` file. Where it takes strings
+            and tokenises them, the file takes the token ids, under the same name.
         path: File to write, or to replace once the new one holds.
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
 
@@ -34,11 +36,12 @@ def to_onnx(model, path, *, samples=None) -> Path:
             `path` is a folder.
         ParityError: If onnxruntime answers otherwise; nothing is written.
     """
-    model, path = load_model(model), Path(path)
+    model, tokenizers = split_tokenizers(load_model(model))
+    path = Path(path)
     check_file(path)
     with beside(path) as target:
         write_onnx(model, target)
-        prove("onnx", target, model, samples)
+        prove("onnx", target, model, samples, tokenizers=tokenizers)
     return path
 
 

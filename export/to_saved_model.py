@@ -8,6 +8,7 @@ import tensorflow as tf
 from mmzoo.export.manifest import check_replaceable, signature_names
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import call, describe, load_model
+from mmzoo.export.tokens import split_tokenizers
 from mmzoo.files import beside
 from mmzoo.hub.resources import find_resources
 
@@ -24,7 +25,8 @@ def to_saved_model(model, path, *, signatures=None, samples=None) -> Path:
         signatures: Any of
             - `serving_default`: text inputs are strings `(batch,)`;
             - `portable`: text inputs are UTF-8 bytes, uint8 `(batch, length)`, zero padded,
-              as in the other formats.
+              or token ids where the model has a tokenizer, as in the other formats.
+            A model with a tokenizer has a third, `tokenize`: strings to token ids.
             Without a text input the two are alike. None: both, or `portable` alone where
             text comes in and an output has a free axis (tokens a byte).
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
@@ -39,17 +41,18 @@ def to_saved_model(model, path, *, signatures=None, samples=None) -> Path:
 
     Differs: from `model.export`, which stores each variable twice.
     """
-    model, path = load_model(model), Path(path)
+    model, tokenizers = split_tokenizers(load_model(model))
+    path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
     with beside(path) as target:
-        write_saved_model(model, target, signatures)
-        prove("saved_model", target, model, samples, signatures)
+        write_saved_model(model, target, signatures, tokenizers)
+        prove("saved_model", target, model, samples, signatures, tokenizers)
     return path
 
 
-def write_saved_model(model: keras.Model, path: Path, signatures=None) -> Path:
+def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizers=()) -> Path:
     """As `to_saved_model`, unproven: for what is proven later, or converted further."""
-    inputs, outputs = describe(model)
+    inputs, outputs = describe(model, tokenizers)
     if signatures is None:
         signatures = signature_names(
             "saved_model", [t.to_json() for t in inputs], [t.to_json() for t in outputs]
@@ -63,24 +66,43 @@ def write_saved_model(model: keras.Model, path: Path, signatures=None) -> Path:
             raise ValueError(
                 f"`signatures` may hold {SIGNATURES}. Received: signatures={tuple(signatures)}."
             )
-        functions[name] = _signature(model, inputs, strings=name == "serving_default")
-    root.resources = find_resources(model, functions.values())
+        strings = name == "serving_default"
+        functions[name] = _signature(model, inputs, tokenizers if strings else (), strings)
+    if tokenizers and "serving_default" in functions:
+        functions["tokenize"] = _tokenize(tokenizers)
+    models = [model, *(each.model for each in tokenizers)]
+    root.resources = [r for each in models for r in find_resources(each, functions.values())]
     tf.saved_model.save(root, str(path), signatures=functions)
     return path
 
 
-def _signature(model, inputs, strings):
+def _tokenize(tokenizers):
+    specs = {t.source: tf.TensorSpec([None], tf.string, t.source) for t in tokenizers}
+
+    @tf.function(autograph=False)
+    def function(**values):
+        made = [each.ids(values[each.source]) for each in tokenizers]
+        return {name: ids for one in made for name, ids in one.items()}
+
+    return function.get_concrete_function(**specs)
+
+
+def _signature(model, inputs, tokenizers, strings):
     specs = {}
     for tensor in inputs:
-        if strings and tensor.is_text:
+        if strings and tensor.tokens_of:
+            specs[tensor.tokens_of] = tf.TensorSpec([None], tf.string, tensor.tokens_of)
+        elif strings and tensor.is_text:
             specs[tensor.name] = tf.TensorSpec([None], tf.string, tensor.name)
         else:
             specs[tensor.name] = tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name)
 
     @tf.function(autograph=False)
     def function(**values):
+        for tokenizer in tokenizers:
+            values |= tokenizer.ids(values.pop(tokenizer.source))
         for tensor in inputs:
-            if strings and tensor.is_text:
+            if strings and tensor.is_text and not tensor.tokens_of:
                 text = values[tensor.name]
                 longest = tf.reduce_max(tf.strings.length(text, unit="BYTE"))
                 values[tensor.name] = tf.io.decode_raw(

@@ -10,6 +10,7 @@ from mmzoo.export.manifest import check_file
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import load_model
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.export.tokens import split_tokenizers
 from mmzoo.files import beside
 
 
@@ -19,7 +20,8 @@ def to_tflite(model, path, *, samples=None) -> Path:
     Flex operators are never enabled: no TFLite runtime from a package registry runs them.
 
     Args:
-        model: Functional Keras model, or the path of a `.keras` file.
+        model: Functional Keras model, or the path of a `.keras` file. Where it takes strings
+            and tokenises them, the file takes the token ids, under the same name.
         path: File to write, or to replace once the new one holds.
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
 
@@ -31,11 +33,12 @@ def to_tflite(model, path, *, samples=None) -> Path:
             `path` is a folder.
         ParityError: If ai-edge-litert answers otherwise; nothing is written.
     """
-    model, path = load_model(model), Path(path)
+    model, tokenizers = split_tokenizers(load_model(model))
+    path = Path(path)
     check_file(path)
     with beside(path) as target:
         write_tflite(model, target)
-        prove("tflite", target, model, samples)
+        prove("tflite", target, model, samples, tokenizers=tokenizers)
     return path
 
 

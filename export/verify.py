@@ -88,11 +88,16 @@ def _bundle_breaches(bundle, certificate):
 
 def _stored_samples(folder, manifest):
     stored = manifest["samples"]
+    tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
+    texts = {tensor.tokens_of for tensor in tensors if tensor.tokens_of}
     if stored["source"] == CONCEPTS_TEST:
         samples = concept_samples()
+        if texts:
+            ids = load_samples(folder / "samples.npz").inputs
+            texts = {name: samples.inputs[name] for name in texts}
+            samples = dataclasses.replace(samples, inputs=samples.inputs | ids, texts=texts)
     else:
         samples = load_samples(folder / "samples.npz")
-    tensors = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in manifest["inputs"]]
     samples = samples.fit(tensors)
     if samples.sha256() != stored["sha256"]:
         raise ValueError(

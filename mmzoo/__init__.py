@@ -14,6 +14,7 @@ _SUBPACKAGES = (
     "evaluation",
     "export",
     "fusion",
+    "hub",
     "preprocessing",
     "recipes",
     "training",

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmzoo.hub.cli import app as hub
+
 app = typer.Typer(
     name="mmzoo",
     help="Multimodal recipes for TensorFlow and Keras 3, exported with proof.",
@@ -14,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(hub, name="hub")
 
 
 class Format(StrEnum):

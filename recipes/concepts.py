@@ -28,6 +28,10 @@ from mmzoo.files import beside, write_json
 
 MODALITIES = ("image", "text", "audio")
 FUSIONS = ("early", "late", "interactive")
+ENCODERS = {
+    "shipped": {m: f"mmzoo/concept128-{m}/1" for m in MODALITIES},
+    "scratch": dict.fromkeys(MODALITIES, "small"),
+}
 CLASSES = 128
 
 
@@ -44,7 +48,7 @@ def make_data(modalities, batch_size, seed):
     return train.map(targets), validation.batch(64).map(targets).cache()
 
 
-def build_model(fusion_kind="interactive", modalities=MODALITIES, units=128):
+def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"):
     """Returns the model to train, with a head a modality, and the model to ship.
 
     Both share all layers: `{modality: raw input}` to logits (`fused`, `image_logits`, …), and
@@ -57,7 +61,9 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, units=128):
     }
     inputs = {name: everything[name] for name in modalities}
     build = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}
-    encoded = {m: build[m](units=units, name=f"{m}_encoder")(inputs[m]) for m in modalities}
+    encoded = {
+        m: build[m](ENCODERS[kind][m], name=f"{m}_encoder")(inputs[m]) for m in modalities
+    }
     pooled = {m: layers.Dropout(0.3, name=f"{m}_dropout")(encoded[m]["pooled"]) for m in inputs}
     logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(pooled[m]) for m in inputs}
 
@@ -88,12 +94,12 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, units=128):
     return to_train, keras.Model(inputs, {"probability": probability}, name="concepts")
 
 
-def train(fusion_kind, modalities, *, seed, epochs, steps_per_epoch, batch_size):
+def train(fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch_size):
     """Trains one model from scratch. Returns it, its history and the seconds it took."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     data, validation = make_data(modalities, batch_size, seed)
-    to_train, model = build_model(fusion_kind, modalities)
+    to_train, model = build_model(fusion_kind, modalities, kind)
     rate = keras.optimizers.schedules.CosineDecay(
         1e-5, epochs * steps_per_epoch, warmup_target=3e-3, warmup_steps=60
     )
@@ -135,7 +141,7 @@ def main(argv=None) -> dict:
     trained = {}
     for subset in subsets:
         model, history, seconds = train(
-            args.fusion, subset, seed=args.seed, epochs=args.epochs,
+            args.fusion, subset, args.encoders, seed=args.seed, epochs=args.epochs,
             steps_per_epoch=args.steps_per_epoch, batch_size=args.batch_size,
         )  # fmt: skip
         name = "+".join(subset)
@@ -153,6 +159,7 @@ def main(argv=None) -> dict:
     metrics = {
         "recipe": "concepts",
         "fusion": args.fusion,
+        "encoders": args.encoders,
         "modalities": list(everything),
         "seed": args.seed,
         "parameters": model.count_params(),
@@ -234,6 +241,7 @@ def parse(argv):
         return int(text)
 
     parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
+    parser.add_argument("--encoders", choices=tuple(ENCODERS), default="shipped")
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--subsets", choices=("all",), help="train every subset of modalities")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))

@@ -47,6 +47,7 @@ def _library():
         ("TF_NewStatus", pointer, []),
         ("TF_GetCode", integer, [pointer]),
         ("TF_Message", text, [pointer]),
+        ("TF_LoadLibrary", pointer, [text, pointer]),
         ("TF_NewGraph", pointer, []),
         ("TF_NewSessionOptions", pointer, []),
         ("TF_NewBuffer", array(_Buffer), []),
@@ -78,12 +79,10 @@ class Runtime:
     def __init__(self, path: Path, signature: str):
         self._lib = _library()
         self._status = self._lib.TF_NewStatus()
-        graph, meta = self._lib.TF_NewGraph(), self._lib.TF_NewBuffer()
-        tags = (ctypes.c_char_p * 1)(b"serve")
-        self._session = self._lib.TF_LoadSessionFromSavedModel(
-            self._lib.TF_NewSessionOptions(), None, str(path).encode(), tags, 1, graph, meta,
-            self._status,
-        )  # fmt: skip
+        graph, meta = self._load(path)
+        if b"Op type not registered" in self._lib.TF_Message(self._status):
+            self._load_text_operators()
+            graph, meta = self._load(path)
         self._check()
         from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -99,6 +98,23 @@ class Runtime:
         self.outputs = {name: _describe(info) for name, info in definition.outputs.items()}
         self._feeds = self._places(graph, definition.inputs)
         self._fetches = self._places(graph, definition.outputs)
+
+    def _load(self, path):
+        graph, meta = self._lib.TF_NewGraph(), self._lib.TF_NewBuffer()
+        tags = (ctypes.c_char_p * 1)(b"serve")
+        self._session = self._lib.TF_LoadSessionFromSavedModel(
+            self._lib.TF_NewSessionOptions(), None, str(path).encode(), tags, 1, graph, meta,
+            self._status,
+        )  # fmt: skip
+        return graph, meta
+
+    def _load_text_operators(self):
+        """Registers the tokenizers of tensorflow-text, which TensorFlow Serving links too."""
+        spec = importlib.util.find_spec("tensorflow_text")
+        if spec is None or spec.origin is None:
+            return  # the message that names the operator stands
+        for file in sorted(Path(spec.origin).parent.glob("python/ops/*.so")):
+            self._lib.TF_LoadLibrary(str(file).encode(), self._status)
 
     def _check(self):
         if self._lib.TF_GetCode(self._status) != 0:

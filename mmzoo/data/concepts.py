@@ -21,6 +21,7 @@ from mmzoo.data.text import encode_text
 
 ASSET = Path(__file__).parent / "concept128"
 SPLITS = ("train", "validation", "test")
+MODALITIES = ("image", "text", "audio")
 IMAGE_SIZE = 64  # pixels
 SAMPLE_RATE = 16_000  # Hz
 TEXT_BYTES = 48  # the longest label has 44; longer tags are cut
@@ -59,6 +60,12 @@ def _index():
 def class_names() -> list[str]:
     """The 128 concepts in label order."""
     return list(_index()["concepts"])
+
+
+def split_sources() -> dict[str, dict[str, list[str]]]:
+    """Names of what each split draws from: split to modality to vendors, languages, voices."""
+    splits = _index()["splits"]
+    return {split: {m: list(rule[m]) for m in MODALITIES} for split, rule in splits.items()}
 
 
 def checksum() -> str:

@@ -3,7 +3,8 @@
 import keras
 from keras import layers, ops
 
-from mmzoo.encoders.blocks import ApplyMask, MaskedPooling, check_source, conv_block
+from mmzoo.encoders.blocks import ApplyMask, MaskedPooling, conv_block
+from mmzoo.encoders.from_hub import hub_encoder
 from mmzoo.preprocessing.log_mel import LogMel
 
 
@@ -40,14 +41,16 @@ class PoolMask(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def audio(source="small", *, units=128, name="audio_encoder") -> keras.Model:
+def audio(source="small", *, units=None, name="audio_encoder", **module) -> keras.Model:
     """Builds an encoder of waveforms of any length.
 
     Args:
         source: "small": log-mel spectrogram and a convolutional network, to train from
             scratch.
-        units: Positive int. Width D of tokens and pooled vector.
+            Else the handle of a TF-Hub module, as `mmzoo.hub.resolve` takes it.
+        units: Positive int. Width D of tokens and pooled vector. None: 128, or the module's.
         name: Name of the model.
+        **module: For a handle: `trainable`, `contract`, `embed`, `seconds`; see `hub_encoder`.
 
     Call arguments:
         inputs: float32 `(batch, time)`: mono waveform at 16 kHz in [-1, 1]. Exact zeros
@@ -64,7 +67,11 @@ def audio(source="small", *, units=128, name="audio_encoder") -> keras.Model:
     >>> encoded["tokens"].shape
     TensorShape([2, 26, 8])
     """
-    check_source(source, ("small",))
+    if source != "small":
+        return hub_encoder("audio", source, units=units, name=name, **module)
+    if module:
+        raise ValueError(f"`source='small'` takes no {sorted(module)}: these are for a handle.")
+    units = 128 if units is None else units
     inputs = keras.Input((None,), dtype="float32", name="audio")
     x, mask = LogMel(num_mels=48, name="log_mel")(inputs)
     x = layers.Reshape((-1, 48, 1), name="channel")(x)  # (batch, frames, mels, 1)

@@ -64,7 +64,32 @@ class MaskedPooling(layers.Layer):
         return (tokens_shape[0], 2 * tokens_shape[-1])
 
 
-def check_source(source, known):
-    """Raises ValueError unless `source` is one of `known`."""
-    if source not in known:
-        raise ValueError(f"`source` must be one of {known}. Received: source={source!r}.")
+@keras.saving.register_keras_serializable(package="mmzoo")
+class Resize(layers.Layer):
+    """Bilinear resizing, without antialiasing.
+
+    Unlike `keras.layers.Resizing`, whose `training` is True by default: in a plain call of a
+    model it switches every layer behind it to training.
+    """
+
+    def __init__(self, height, width, **kwargs):
+        super().__init__(**kwargs)
+        self.height = height
+        self.width = width
+
+    def call(self, images):
+        return ops.image.resize(images, (self.height, self.width), antialias=False)
+
+    def get_config(self):
+        return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class AllTrue(layers.Layer):
+    """A mask that keeps every token: `(batch, tokens, units)` to True `(batch, tokens)`."""
+
+    def call(self, tokens):
+        return ops.ones_like(tokens[..., 0], dtype="bool")
+
+    def compute_output_spec(self, tokens):
+        return keras.KerasTensor(tokens.shape[:2], dtype="bool")

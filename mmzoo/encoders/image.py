@@ -3,16 +3,19 @@
 import keras
 from keras import layers
 
-from mmzoo.encoders.blocks import MaskedPooling, check_source, conv_block
+from mmzoo.encoders.blocks import AllTrue, MaskedPooling, Resize, conv_block
+from mmzoo.encoders.from_hub import hub_encoder
 
 
-def image(source="small", *, units=128, name="image_encoder") -> keras.Model:
+def image(source="small", *, units=None, name="image_encoder", **module) -> keras.Model:
     """Builds an encoder of uint8 pictures of any size.
 
     Args:
         source: "small": a convolutional network on 64 x 64 pixels, to train from scratch.
-        units: Positive int. Width D of tokens and pooled vector.
+            Else the handle of a TF-Hub module, as `mmzoo.hub.resolve` takes it.
+        units: Positive int. Width D of tokens and pooled vector. None: 128, or the module's.
         name: Name of the model.
+        **module: For a handle: `trainable`, `contract`, `embed`; see `hub_encoder`.
 
     Call arguments:
         inputs: uint8 `(batch, H, W, 3)`, RGB. Resized bilinearly, without antialiasing,
@@ -29,7 +32,11 @@ def image(source="small", *, units=128, name="image_encoder") -> keras.Model:
     >>> encoded["tokens"].shape
     TensorShape([2, 16, 8])
     """
-    check_source(source, ("small",))
+    if source != "small":
+        return hub_encoder("image", source, units=units, name=name, **module)
+    if module:
+        raise ValueError(f"`source='small'` takes no {sorted(module)}: these are for a handle.")
+    units = 128 if units is None else units
     inputs = keras.Input((None, None, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
     x = Resize(64, 64, name="resize")(x)
@@ -42,36 +49,5 @@ def image(source="small", *, units=128, name="image_encoder") -> keras.Model:
     x = layers.Reshape((16, 160), name="grid")(x)
     tokens = layers.Dense(units, activation="relu", name="tokens")(x)
     mask = AllTrue(name="mask")(tokens)
-    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(x, mask))
+    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(tokens, mask))
     return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
-
-
-@keras.saving.register_keras_serializable(package="mmzoo")
-class Resize(layers.Layer):
-    """Bilinear resizing, without antialiasing.
-
-    Unlike `keras.layers.Resizing`, whose `training` is True by default: in a plain call of a
-    model it switches every layer behind it to training.
-    """
-
-    def __init__(self, height, width, **kwargs):
-        super().__init__(**kwargs)
-        self.height = height
-        self.width = width
-
-    def call(self, images):
-        return keras.ops.image.resize(images, (self.height, self.width), antialias=False)
-
-    def get_config(self):
-        return {**super().get_config(), "height": self.height, "width": self.width}
-
-
-@keras.saving.register_keras_serializable(package="mmzoo")
-class AllTrue(layers.Layer):
-    """A mask that keeps every token: `(batch, tokens, units)` to True `(batch, tokens)`."""
-
-    def call(self, tokens):
-        return keras.ops.ones_like(tokens[..., 0], dtype="bool")
-
-    def compute_output_spec(self, tokens):
-        return keras.KerasTensor(tokens.shape[:2], dtype="bool")

@@ -3,7 +3,8 @@
 import keras
 from keras import layers, ops
 
-from mmzoo.encoders.blocks import ApplyMask, MaskedPooling, check_source
+from mmzoo.encoders.blocks import ApplyMask, MaskedPooling
+from mmzoo.encoders.from_hub import hub_encoder
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
@@ -28,13 +29,15 @@ class ByteTokens(layers.Layer):
         return keras.KerasTensor(shape, dtype="int32"), keras.KerasTensor(shape, dtype="bool")
 
 
-def text(source="small", *, units=128, name="text_encoder") -> keras.Model:
+def text(source="small", *, units=None, name="text_encoder", **module) -> keras.Model:
     """Builds an encoder of text in any script, read as bytes.
 
     Args:
         source: "small": convolutions over 2 to 6 bytes, to train from scratch.
-        units: Positive int. Width D of tokens and pooled vector.
+            Else the handle of a TF-Hub module, as `mmzoo.hub.resolve` takes it.
+        units: Positive int. Width D of tokens and pooled vector. None: 128, or the module's.
         name: Name of the model.
+        **module: For a handle: `trainable`, `contract`, `embed`; see `hub_encoder`.
 
     Call arguments:
         inputs: uint8 `(batch, length)`: UTF-8 bytes, zero padded on the right (see
@@ -55,7 +58,11 @@ def text(source="small", *, units=128, name="text_encoder") -> keras.Model:
     >>> encoded["tokens"].shape
     TensorShape([2, 9, 8])
     """
-    check_source(source, ("small",))
+    if source != "small":
+        return hub_encoder("text", source, units=units, name=name, **module)
+    if module:
+        raise ValueError(f"`source='small'` takes no {sorted(module)}: these are for a handle.")
+    units = 128 if units is None else units
     inputs = keras.Input((None,), dtype="uint8", name="text")
     ids, mask = ByteTokens(name="bytes")(inputs)
     x = layers.Embedding(256, 64, name="embedding")(ids)
@@ -66,5 +73,5 @@ def text(source="small", *, units=128, name="text_encoder") -> keras.Model:
     ]
     x = layers.Concatenate(name="grams")(grams)  # (batch, length, 480)
     tokens = layers.Dense(units, activation="relu", name="tokens")(x)
-    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(x, mask))
+    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(tokens, mask))
     return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)

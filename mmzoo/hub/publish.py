@@ -6,7 +6,9 @@ import keras
 import tensorflow as tf
 
 from mmzoo.files import beside
+from mmzoo.hub.contract import CONTRACT_FILE
 from mmzoo.hub.resources import find_resources
+from mmzoo.hub.store import write_checksums
 
 
 def publish(model: keras.Model, path, *, card: str | None = None, contract=None) -> Path:
@@ -24,7 +26,7 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
         contract: Optional `Contract`, kept as `assets.extra/module.json`.
 
     Returns:
-        `path`.
+        `path`. Its `SHA256SUMS` lists the checksum of every file.
 
     Raises:
         ValueError: If the model is not functional, has no inputs of its own, or `path` holds
@@ -47,7 +49,8 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
         if card is not None:
             (extra / "README.md").write_text(card, encoding="utf-8")
         if contract is not None:
-            (extra / "module.json").write_text(contract.to_json(), encoding="utf-8")
+            (target / CONTRACT_FILE).write_text(contract.to_json(), encoding="utf-8")
+        write_checksums(target)
     return path
 
 

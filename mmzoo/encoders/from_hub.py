@@ -1,0 +1,138 @@
+"""Encoders made of TF-Hub modules, each behind the preprocessing it was trained with."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from mmzoo.encoders.blocks import AllTrue, Resize
+from mmzoo.hub import Contract, ResolveError, read_contract, resolve
+from mmzoo.hub.catalogue import find
+from mmzoo.hub.layer import HubLayer
+
+SAMPLE_RATE = 16_000  # Hz: what every waveform of mmzoo has
+INPUTS = {
+    "image": ((None, None, 3), "uint8"),
+    "bytes": ((None,), "uint8"),
+    "string": ((), "string"),
+    "token_ids": ((None,), "int32"),
+    "waveform": ((None,), "float32"),
+}
+
+
+def hub_encoder(
+    modality, handle, *, units=None, trainable=False, contract=None, seconds=None, embed=False,
+    name,
+) -> keras.Model:  # fmt: skip
+    """Builds an encoder from a module; `mmzoo.encoders.image`, `text` and `audio` call it.
+
+    Args:
+        modality: "image", "text" or "audio".
+        handle: What `mmzoo.hub.resolve` takes.
+        units: Positive int: width to project tokens and pooled vector to. None: the module's.
+        trainable: Whether training changes the module's weights.
+        contract: `mmzoo.hub.Contract` of a module that neither carries one nor is listed in
+            the catalogue.
+        seconds: Fixed length of the waveforms, which a module that takes one waveform needs
+            where it is to become a TFLite file.
+        embed: See `HubLayer`.
+        name: Name of the model. Its layer `module` is the `HubLayer`.
+
+    Returns:
+        Functional model with outputs `tokens` `(batch, N, D)`, `mask` bool `(batch, N)` and
+        `pooled` `(batch, D)`. A module without tokens gives one, its pooled vector; one
+        without pooled vector the mean of its tokens.
+
+    Raises:
+        ValueError: If nothing tells what the module takes, it is of another modality, or its
+            waveforms are not at 16 kHz.
+    """
+    contract = contract or find_contract(handle)
+    if contract.modality != modality:
+        raise ValueError(
+            f"Expected a module for {modality}. Received: {handle}, which is for "
+            f"{contract.modality}."
+        )
+    takes = contract.input
+    preprocessor = takes.preprocessor
+    shape, dtype = INPUTS["string" if preprocessor else takes.kind]
+    if takes.kind == "waveform":
+        if takes.sample_rate != SAMPLE_RATE:
+            raise ValueError(
+                f"Expected a module for waveforms at {SAMPLE_RATE} Hz. Received: {handle}, at "
+                f"{takes.sample_rate} Hz. Resample in a layer of your own before a HubLayer."
+            )
+        shape = (None if seconds is None else round(seconds * SAMPLE_RATE),)
+    inputs = keras.Input(shape, dtype=dtype, name=modality)
+    x = inputs
+    if takes.kind == "image":
+        x = _as_expected(x, takes)
+    if preprocessor:
+        x = HubLayer(preprocessor, embed=embed, name="preprocessor")(x)
+    module = HubLayer(
+        handle, trainable=trainable, batched=takes.batched, embed=embed, name="module"
+    )
+    outputs = module(x)
+    places = contract.outputs
+    pooled = None if places.pooled is None else _at(outputs, places.pooled)
+    tokens = None if places.tokens is None else _at(outputs, places.tokens)
+    if tokens is None:
+        tokens = layers.Reshape((1, -1), name="one_token")(pooled)
+    mask = AllTrue(name="mask")(tokens)
+    if places.mask is not None:
+        mask = AsMask(name="mask")(_at(outputs, places.mask))
+    if pooled is None:
+        pooled = layers.GlobalAveragePooling1D(name="mean")(tokens)
+    if units is not None:
+        tokens = layers.Dense(units, activation="relu", name="tokens")(tokens)
+        pooled = layers.Dense(units, name="pooled")(pooled)
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
+
+
+def find_contract(handle) -> Contract:
+    """The contract that a module carries, or the catalogue's.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    try:
+        found = read_contract(resolve(handle, offline=True))
+    except ResolveError:
+        found = None  # the layer will fetch it; the catalogue may know it already
+    entry = find(handle)
+    found = found or (entry and entry.contract)
+    if found is None:
+        raise ValueError(
+            "Expected a module that says what it takes (`assets.extra/module.json`) or that "
+            f"`mmzoo hub list` shows. Received: {handle}. Pass `contract=mmzoo.hub.Contract(…)`."
+        )
+    return found
+
+
+def _as_expected(images, takes):
+    """uint8 pictures to the size and range that a module takes."""
+    x = images
+    low, high = takes.value_range or (0, 255)
+    if (low, high) != (0, 255):
+        x = layers.Rescaling((high - low) / 255, offset=low, name="rescale")(x)
+    if takes.size is not None:
+        x = Resize(*takes.size, name="resize")(x)
+    if takes.mean is not None or takes.std is not None:
+        mean = np.broadcast_to(np.asarray(takes.mean or 0.0, "float32"), (3,))
+        std = np.broadcast_to(np.asarray(takes.std or 1.0, "float32"), (3,))
+        x = layers.Rescaling((1 / std).tolist(), (-mean / std).tolist(), name="standardize")(x)
+    return x
+
+
+def _at(outputs, place):
+    return outputs if place == "" else outputs[place]
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class AsMask(layers.Layer):
+    """A mask in any dtype to bool: True where it is not zero."""
+
+    def call(self, mask):
+        return ops.cast(mask, "bool")
+
+    def compute_output_spec(self, mask):
+        return keras.KerasTensor(mask.shape, dtype="bool")

@@ -1,0 +1,155 @@
+"""Models that take strings: exported with token ids where a format has no strings."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from mmzoo.export import export_bundle, to_onnx, verify_bundle
+from mmzoo.export.predict import predict_sample
+from mmzoo.export.runtimes.process import run_artifact
+from mmzoo.export.samples import Samples
+from mmzoo.export.tokens import split_tokenizers
+
+WORDS = ["apple", "pear", "plum", "cherry", "kiwi", "りんご"]
+
+
+class Words(layers.Layer):
+    """Words of a text to ids, zero padded; as a dict with their mask if `masked`."""
+
+    supports_jit = False
+
+    def __init__(self, masked=False, **kwargs):
+        super().__init__(**kwargs)
+        self.masked = masked
+        self.lookup = layers.StringLookup(vocabulary=WORDS, num_oov_indices=1)
+
+    def call(self, text):
+        ids = self.lookup(tf.strings.split(text).to_tensor("[none]"))
+        ids = tf.where(ids < 0, 0, tf.cast(ids, "int32"))
+        return {"ids": ids, "used": tf.cast(ids > 0, "int32")} if self.masked else ids
+
+    def compute_output_spec(self, text):
+        ids = keras.KerasTensor((text.shape[0], None), dtype="int32")
+        return {"ids": ids, "used": ids} if self.masked else ids
+
+
+@keras.saving.register_keras_serializable("test")
+class Mean(layers.Layer):
+    def call(self, x, used):
+        used = keras.ops.expand_dims(keras.ops.cast(used, x.dtype), -1)
+        return keras.ops.sum(x * used, 1) / keras.ops.maximum(keras.ops.sum(used, 1), 1.0)
+
+    def compute_output_spec(self, x, used):
+        return keras.KerasTensor((x.shape[0], x.shape[2]))
+
+
+def build(masked=False, nested=False):
+    keras.utils.set_random_seed(3)
+    text = keras.Input((), dtype="string", name="text")
+    number = keras.Input((3,), name="number")
+    made = Words(masked, name="words")(text)
+    ids, used = (made["ids"], made["used"]) if masked else (made, made > 0)
+    mean = Mean(name="mean")(layers.Embedding(8, 5, name="embedding")(ids), used)
+    if nested:
+        encoder = keras.Model(text, {"pooled": mean, "ids": ids}, name="text_encoder")
+        text = keras.Input((), dtype="string", name="text")
+        mean = encoder(text)["pooled"]
+    x = layers.Concatenate(name="joined")([mean, number])
+    probability = layers.Dense(4, activation="softmax", name="probability")(x)
+    return keras.Model({"text": text, "number": number}, {"probability": probability})
+
+
+def texts(count=24):
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice([*WORDS, "quince"], k)) for k in rng.integers(1, 6, count)]
+
+
+def samples(count=24):
+    from mmzoo.data import encode_text
+
+    numbers = np.random.default_rng(1).standard_normal((count, 3)).astype("float32")
+    return Samples({"text": encode_text(texts(count)), "number": numbers})
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_cut_model_and_its_tokenizer_are_the_model(masked, nested):
+    model = build(masked, nested)
+    portable, [tokenizer] = split_tokenizers(model)
+    strings, number = tf.constant(texts()), tf.constant(samples().inputs["number"])
+    ids = tokenizer.ids(strings)
+    names = ("text_ids", "text_used") if masked else ("text",)
+    assert tuple(ids) == tokenizer.names == names
+    assert {t.name for t in portable.inputs} == {*names, "number"}
+    assert [id(w) for w in portable.weights] == [id(w) for w in model.weights]
+    expected = model({"text": strings, "number": number})["probability"]
+    answer = portable({**ids, "number": number})["probability"]
+    np.testing.assert_array_equal(answer, expected)
+    assert np.ptp(expected, axis=0).min() > 1e-3  # the texts matter
+
+
+def test_a_model_without_strings_is_left_alone():
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, layers.Dense(2)(x))
+    assert split_tokenizers(model) == (model, [])
+
+
+def test_what_is_no_token_id_is_refused():
+    text = keras.Input((), dtype="string", name="text")
+    vector = layers.Lambda(
+        lambda t: tf.zeros([tf.shape(t)[0], 3]), output_shape=(3,), name="whole_module"
+    )(text)
+    match = r"Expected token ids of the string input 'text'.*'float32'\] from layer 'whole_module'"
+    with pytest.raises(ValueError, match=match):
+        split_tokenizers(keras.Model(text, vector))
+
+
+def test_every_format_is_proven_and_answers_texts(tmp_path):
+    model = build(masked=True, nested=True)
+    bundle = export_bundle(model, tmp_path / "bundle", samples=samples())
+    manifest = bundle.manifest
+    assert bundle.certificate["holds"] and "tokenize" in manifest["text"]
+    described = {t["name"]: (t["dtype"], t.get("tokens_of")) for t in manifest["inputs"]}
+    assert described == {
+        "text_ids": ("int32", "text"), "text_used": ("int32", "text"), "number": ("float32", None),
+    }  # fmt: skip
+    served = manifest["formats"]["saved_model"]["signatures"]["serving_default"]["inputs"]
+    assert {t["name"]: t["dtype"] for t in served} == {"text": "string", "number": "float32"}
+    assert set(manifest["formats"]["tflite"]["signatures"]) == {"portable"}
+    # Each signature was run, on strings only at the size that the texts have.
+    checks = bundle.certificate["formats"]["saved_model"]["checks"]
+    sizes = {name: {c["sizes"] for c in checks if c["signature"] == name} for name in
+             ("serving_default", "portable")}  # fmt: skip
+    assert sizes == {"serving_default": {"samples"}, "portable": {"samples", "short", "long"}}
+    saved = bundle.path / "saved_model" / "1"
+    strings = np.array([text.encode() for text in texts()])
+    ids = run_artifact("saved_model", saved, {"text": strings}, [(24, 24)], signature="tokenize")
+    expected = split_tokenizers(model)[1][0].ids(tf.constant(texts()))
+    for name, value in ids.outputs[0].items():
+        np.testing.assert_array_equal(value, expected[name])
+    assert verify_bundle(bundle.path).certificate["holds"]
+
+
+def test_concept_samples_are_tokenised_and_predict_takes_a_phrase(tmp_path):
+    text = keras.Input((), dtype="string", name="text")
+    ids = Words(name="words")(text)
+    mean = Mean(name="mean")(layers.Embedding(8, 5, name="embedding")(ids), ids > 0)
+    probability = layers.Dense(128, activation="softmax", name="probability")(mean)
+    model = keras.Model({"text": text}, {"probability": probability})
+    bundle = export_bundle(model, tmp_path / "bundle", formats=("saved_model", "onnx"))
+    assert verify_bundle(bundle.path).certificate["holds"]
+    expected = model({"text": tf.constant(["apple pear"])})["probability"].numpy()[0]
+    for name in ("saved_model", "onnx"):
+        best = predict_sample(bundle.path, name, {"text": "apple pear"}, top=1)[0]
+        assert best["class"] == str(expected.argmax())
+        assert best["score"] == pytest.approx(expected.max(), rel=1e-5)
+    only = export_bundle(model, tmp_path / "only", formats=("onnx",))
+    with pytest.raises(ValueError, match="Expected a bundle with a SavedModel, whose signature"):
+        predict_sample(only.path, "onnx", {"text": "apple"})
+
+
+def test_a_model_of_texts_needs_samples(tmp_path):
+    with pytest.raises(ValueError, match="'text' takes texts. Pass `samples`"):
+        to_onnx(build(), tmp_path / "model.onnx")
