@@ -2,11 +2,11 @@
 
 import os
 import re
-from pathlib import Path
 
 import keras
 
 from mmzoo.export.manifest import Tensor
+from mmzoo.loading import load_keras
 
 
 def load_model(model) -> keras.Model:
@@ -18,21 +18,7 @@ def load_model(model) -> keras.Model:
             functional Keras model.
     """
     if isinstance(model, str | os.PathLike):
-        path = Path(model)
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected a .keras file. Received: {path}, no such file.")
-        import mmzoo.encoders
-        import mmzoo.fusion
-        import mmzoo.hub.layer
-        import mmzoo.pretrained  # noqa: F401  the layers that the archive names
-
-        try:
-            model = keras.models.load_model(path, compile=False)
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            raise ValueError(
-                f"Expected a Keras 3 archive (.keras). Received: {path}, which Keras can't "
-                f"load: {error}"
-            ) from error
+        model = load_keras(model)
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not isinstance(model, keras.Model) or not hasattr(model, "_inputs_struct"):

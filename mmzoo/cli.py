@@ -93,13 +93,17 @@ def export(
     classes: Annotated[
         Path | None, typer.Option(help="A text file with a class name a line.")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
+    ] = False,
 ) -> None:
     """Export a model, and prove each artifact in its own runtime."""
     from mmzoo.export import export_bundle
     from mmzoo.export.samples import load_samples
+    from mmzoo.loading import load_keras
 
     bundle = export_bundle(
-        model,
+        load_keras(model, trust=trust),
         out,
         formats=tuple(formats.split(",")),
         samples=None if samples is None else load_samples(samples),

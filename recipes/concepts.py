@@ -61,9 +61,7 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"
     }
     inputs = {name: everything[name] for name in modalities}
     build = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}
-    encoded = {
-        m: build[m](ENCODERS[kind][m], name=f"{m}_encoder")(inputs[m]) for m in modalities
-    }
+    encoded = {m: build[m](ENCODERS[kind][m], name=f"{m}_encoder")(inputs[m]) for m in modalities}
     pooled = {m: layers.Dropout(0.3, name=f"{m}_dropout")(encoded[m]["pooled"]) for m in inputs}
     logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(pooled[m]) for m in inputs}
 

@@ -20,6 +20,7 @@ from keras import layers
 from mmzoo import __version__, encoders, hub, training
 from mmzoo.data import concepts, stream
 from mmzoo.export.parity import accuracy
+from mmzoo.hub.towers import tower_contract
 
 MODALITIES = ("image", "text", "audio")
 CLASSES = 128
@@ -85,17 +86,6 @@ def train(modality, *, seed, steps, batch_size):
     return tower, figures
 
 
-def contract(modality, units):
-    """What the published module takes and gives, for those who load it."""
-    takes = {
-        "image": hub.Input("image", "uint8", value_range=(0, 255)),
-        "text": hub.Input("bytes", "uint8"),
-        "audio": hub.Input("waveform", "float32", value_range=(-1, 1), sample_rate=16_000),
-    }
-    outputs = hub.Outputs(units=units, pooled="pooled", tokens="tokens", mask="mask")
-    return hub.Contract(modality, takes[modality], outputs, fine_tunable=True, licence="Apache-2.0")
-
-
 def card(modality, tower, figures):
     """The model card, in Markdown."""
     split = concepts.split_sources()
@@ -129,7 +119,7 @@ def main(argv=None) -> dict:
         folder = args.out / f"concept128-{modality}" / "1"
         hub.publish(
             tower, folder, card=card(modality, tower, figures),
-            contract=contract(modality, tower.output["pooled"].shape[-1]),
+            contract=tower_contract(tower, licence="Apache-2.0"),
         )  # fmt: skip
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         found[modality] = {**figures, "bytes": size, "path": str(folder)}

@@ -20,8 +20,8 @@ INPUTS = {
 
 
 def hub_encoder(
-    modality, handle, *, units=None, trainable=False, contract=None, seconds=None, embed=False,
-    name,
+    modality, handle, *, units=None, trainable=False, contract=None, seconds=None,
+    tokenized=False, embed=False, name,
 ) -> keras.Model:  # fmt: skip
     """Builds an encoder from a module; `mmzoo.encoders.image`, `text` and `audio` call it.
 
@@ -34,6 +34,8 @@ def hub_encoder(
             the catalogue.
         seconds: Fixed length of the waveforms, which a module that takes one waveform needs
             where it is to become a TFLite file.
+        tokenized: Whether token ids come in, of a text module that has a tokenizer apart; see
+            `tokenizer`. False: strings.
         embed: See `HubLayer`.
         name: Name of the model. Its layer `module` is the `HubLayer`.
 
@@ -53,7 +55,12 @@ def hub_encoder(
             f"{contract.modality}."
         )
     takes = contract.input
-    preprocessor = takes.preprocessor
+    preprocessor = "" if tokenized else takes.preprocessor
+    if tokenized and not takes.preprocessor:
+        raise ValueError(
+            f"Expected a module with a tokenizer apart for `tokenized=True`. Received: {handle}, "
+            f"which takes {takes.kind}."
+        )
     shape, dtype = INPUTS["string" if preprocessor else takes.kind]
     if takes.kind == "waveform":
         if takes.sample_rate != SAMPLE_RATE:
@@ -88,6 +95,26 @@ def hub_encoder(
     return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
 
 
+def tokenizer(handle, *, contract=None, name="tokenizer") -> HubLayer:
+    """The layer that makes of strings what a text module takes.
+
+    Args:
+        handle: The text module, not its tokenizer.
+        contract: As in `hub_encoder`.
+        name: Name of the layer.
+
+    Returns:
+        A `HubLayer`: string `(batch,)` to token ids, or to a dict of them.
+
+    Raises:
+        ValueError: If the module has no tokenizer apart.
+    """
+    preprocessor = (contract or find_contract(handle)).input.preprocessor
+    if not preprocessor:
+        raise ValueError(f"Expected a module with a tokenizer apart. Received: {handle}.")
+    return HubLayer(preprocessor, name=name)
+
+
 def find_contract(handle) -> Contract:
     """The contract that a module carries, or the catalogue's.
 
@@ -99,7 +126,7 @@ def find_contract(handle) -> Contract:
     except ResolveError:
         found = None  # the layer will fetch it; the catalogue may know it already
     entry = find(handle)
-    found = found or (entry and entry.contract)
+    found = found or (entry.contract if entry else None)
     if found is None:
         raise ValueError(
             "Expected a module that says what it takes (`assets.extra/module.json`) or that "

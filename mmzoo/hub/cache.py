@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmzoo.files import sha256
 from mmzoo.hub.handles import Handle, parse
 from mmzoo.hub.saved_model import SavedModelError, read_saved_model
 
@@ -182,9 +183,3 @@ def _changed(folder):
         if (actual := sha256(folder / name)) != expected:
             return f"{name}: expected SHA-256 {expected[:12]}…, found {actual[:12]}…"
     return ""
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

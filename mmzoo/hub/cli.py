@@ -1,13 +1,14 @@
-"""`mmzoo hub`: the modules that are known, what each takes, and fetching them."""
+"""`mmzoo hub`: modules that are known, fetched, published and built."""
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 app = typer.Typer(
-    help="TF-Hub modules: list, describe and fetch them.",
+    help="TF-Hub modules: list, describe, fetch, publish and build them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -103,6 +104,42 @@ def fetch(
     from mmzoo.hub.resolve import resolve
 
     typer.echo(resolve(handle, offline=True if offline else None, force=force))
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras 3 archive.")],
+    tower: Annotated[str, typer.Option(help="Its encoder to publish: image, text or audio.")],
+    out: Annotated[Path, typer.Option(help="Folder of the module.")],
+    card: Annotated[Path | None, typer.Option(help="A model card in Markdown.")] = None,
+    licence: Annotated[str, typer.Option(help="SPDX identifier, Apache-2.0 for example.")] = "",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
+    ] = False,
+) -> None:
+    """Write one tower of a trained model as a TF-Hub module."""
+    from mmzoo.hub import publish
+    from mmzoo.hub.towers import find_tower, tower_contract
+    from mmzoo.loading import load_keras
+
+    text = None if card is None else card.read_text(encoding="utf-8")
+    found = find_tower(load_keras(model, trust=trust), tower)
+    publish(found, out, card=text, contract=tower_contract(found, licence))
+    for name, line in _folder_lines(out):
+        typer.echo(f"{name:<15} {line}")
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="image, text, audio or minilm.")],
+    weights: Annotated[Path | None, typer.Option(help="Weights on disk.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build it though it is here.")] = False,
+) -> None:
+    """Make a module of pretrained weights that are on this machine, into mmzoo's cache."""
+    from mmzoo.pretrained.build import build_modules
+
+    for folder in build_modules(name, weights=weights, force=force).values():
+        typer.echo(folder)
 
 
 def _describe(entry) -> dict:

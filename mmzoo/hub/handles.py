@@ -76,6 +76,12 @@ def parse(handle: str | os.PathLike | Handle) -> Handle:
     Raises:
         TypeError: If it is no string and no path.
         ValueError: If it is empty, of an unknown scheme, or not as its host spells handles.
+
+    Example:
+        >>> str(parse("tfhub.dev/google/yamnet/1/"))
+        'https://tfhub.dev/google/yamnet/1'
+        >>> str(parse("https://www.kaggle.com/models/google/yamnet/TensorFlow2/yamnet/1"))
+        'kaggle://google/yamnet/tensorFlow2/yamnet/1'
     """
     if isinstance(handle, Handle):
         return handle

@@ -1,6 +1,5 @@
 """A TF-Hub module as a Keras 3 layer."""
 
-import os
 import re
 import shutil
 import tempfile
@@ -12,15 +11,15 @@ import keras
 import tensorflow as tf
 from keras.src.saving.serialization_lib import in_safe_mode
 
+from mmzoo.hub.cache import SHIPPED
+from mmzoo.hub.handles import parse
 from mmzoo.hub.module import TF1, Module, fingerprint, load_module
 from mmzoo.hub.running import cast_outputs, fit_inputs, run_one_by_one
-from mmzoo.hub.weights import check_same, read_weights, write_weights
-
-SHIPPED = Path(__file__).parent / "modules"
+from mmzoo.hub.weights import NamedWeights, check_same
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
-class HubLayer(keras.layers.Layer):
+class HubLayer(NamedWeights):
     """A TF-Hub module: its variables are the layer's own weights, without a copy.
 
     The module's graph runs as it was saved: dropout and batch normalisation follow `training`
@@ -74,23 +73,18 @@ class HubLayer(keras.layers.Layer):
         batched=None, embed=False, saved=None, **kwargs,
     ):  # fmt: skip
         super().__init__(trainable=trainable, autocast=False, **kwargs)
-        self.handle = os.fspath(handle)
-        if Path(self.handle).exists():
-            self.handle = os.path.abspath(self.handle)
+        self.handle = str(parse(handle))  # one spelling, and of a folder its whole path
         self.signature = signature
         self.output_key = output_key
         self.batched = batched
         self.embed = bool(embed)
         self._module: Module | None = None
         self._folder: Path | None = None
-        self._fine_tunable: list[str] = []
-        self._frozen: set[str] = set()
         self._saved = saved or {}  # what stands in for the module until its files come
         self._spec_of_call: list = keras.saving.deserialize_keras_object(
             self._saved.get("calls", [])
         )
         self._outputs_of_length: dict = {}
-        self.module_weights: dict[str, keras.Variable] = {}
         folder = self._find()
         if folder is None:
             for name, shape, dtype, trained, _ in self._saved["weights"]:
@@ -117,86 +111,16 @@ class HubLayer(keras.layers.Layer):
             )
         return self._module
 
-    # --- weights
-
-    @property
-    def weight_names(self) -> list[str]:
-        """The module's own names of its weights, the keys of every way to save them."""
-        return list(self.module_weights)
-
-    @property
-    def trainable(self):
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value):
-        self._trainable = bool(value)
-        self._apply_trainable()
-
-    def freeze(self, *patterns: str) -> list[str]:
-        """Keeps weights as they are in training. Compile the model again afterwards.
-
-        Args:
-            *patterns: Regular expressions for whole names, as `weight_names` has them.
-
-        Returns:
-            The names that matched.
-
-        Raises:
-            ValueError: If a pattern matches no trainable weight.
-        """
-        names = self._matching(patterns)
-        self._frozen.update(names)
-        self._apply_trainable()
-        return names
-
-    def thaw(self, *patterns: str) -> list[str]:
-        """Undoes `freeze`, with the same arguments, result and error."""
-        names = self._matching(patterns)
-        self._frozen.difference_update(names)
-        self._apply_trainable()
-        return names
-
-    def _matching(self, patterns):
-        found = []
-        for pattern in patterns:
-            names = [name for name in self._fine_tunable if re.fullmatch(pattern, name)]
-            if not names:
-                raise ValueError(
-                    f"Expected a pattern that matches a trainable weight of {self.handle}. "
-                    f"Received: {pattern!r}. The weights are {self._fine_tunable}."
-                )
-            found += names
-        return list(dict.fromkeys(found))
-
-    def _apply_trainable(self):
+    def _check_trainable(self):
         if self._module is not None and self.trainable and not self._module.fine_tunable:
             form = "the TF1 format" if self._module.kind == TF1 else "signatures only"
             raise ValueError(
                 f"Expected `trainable=False`: {self.handle} is a module of {form}, which runs "
                 "but can't be fine-tuned. Received: trainable=True."
             )
-        trained = []
-        for name in self._fine_tunable:
-            weight = self.module_weights[name]
-            weight.trainable = self.trainable and name not in self._frozen
-            weight.regularizer = None
-            trained += [weight] * weight.trainable
-        # A layer's loss is added at each call; a weight's counts once however often it is
-        # called, and only while there is something to train.
-        if trained and self._module is not None and self._module.losses:
-            trained[0].regularizer = self._regularization
 
-    def _regularization(self, weight):
-        del weight
-        return tf.add_n([tf.cast(loss(), "float32") for loss in self.module.losses])
-
-    def _track(self, name, value, trained):
-        weight = keras.Variable(value, trainable=trained, name=name.replace("/", "."))
-        self.module_weights[name] = weight
-        self._track_trackable(weight, f"weight.{name}")  # how tf.train.Checkpoint names it
-        if trained:
-            self._fine_tunable.append(name)
+    def _regularizers(self):
+        return [] if self._module is None else self._module.losses
 
     # --- the module's files
 
@@ -309,12 +233,6 @@ class HubLayer(keras.layers.Layer):
 
     # --- saving
 
-    def save_own_variables(self, store):
-        write_weights(store, self.module_weights)
-
-    def load_own_variables(self, store):
-        read_weights(store, self.module_weights, f"layer {self.name!r} ({self.handle})")
-
     def save_assets(self, dir_path):
         if self.embed:
             shutil.copytree(self._folder or "", Path(dir_path) / "module")
@@ -367,7 +285,7 @@ def _ships(handle):
     """Whether a handle is resolved to files inside this package, whatever an archive says."""
     from mmzoo.hub.resolve import resolve
 
-    if not handle.startswith("mmzoo/"):
+    if parse(handle).kind != "mmzoo":
         return False
     try:
         return resolve(handle, offline=True).is_relative_to(SHIPPED)

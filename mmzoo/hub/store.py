@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mmzoo.hub.cache import CHECKSUMS, Finding, find_fault, sha256
+from mmzoo.files import sha256
+from mmzoo.hub.cache import CHECKSUMS, Finding, find_fault
 from mmzoo.hub.handles import Handle
 from mmzoo.hub.saved_model import SavedModelError
 

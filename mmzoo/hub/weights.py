@@ -1,30 +1,122 @@
-"""A layer's weights in a store, by name."""
+"""Weights that have names of their own: frozen, thawed, saved and restored by them."""
 
+import re
+
+import keras
 import numpy as np
+import tensorflow as tf
 
 
-def write_weights(store, weights: dict) -> None:
-    """Writes weights under their names, "/" as "." (a "/" would be a group in HDF5)."""
-    for name, weight in weights.items():
-        store[name.replace("/", ".")] = weight
+class NamedWeights(keras.layers.Layer):
+    """A layer around variables that somebody else made and named.
 
-
-def read_weights(store, weights: dict, where: str) -> None:
-    """Assigns every weight from the store.
-
-    Raises:
-        ValueError: If a name is missing or unexpected or a shape differs; lists them all, and
-            assigns nothing.
+    Every weight keeps its whole name ("block1/conv/kernel") in `module_weights`, in saved files
+    and in checkpoints. Not to be used by itself.
     """
-    names = {name.replace("/", "."): name for name in weights}
-    values = {names.get(key, key): np.asarray(store[key]) for key in store.keys()}  # noqa: SIM118
-    check_same(
-        {name: weight.shape for name, weight in weights.items()},
-        {name: value.shape for name, value in values.items()},
-        where,
-    )
-    for name, weight in weights.items():
-        weight.assign(values[name])
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._fine_tunable: list[str] = []
+        self._frozen: set[str] = set()
+        self.module_weights: dict[str, keras.Variable] = {}
+
+    @property
+    def weight_names(self) -> list[str]:
+        """The module's own names of its weights, the keys of every way to save them."""
+        return list(self.module_weights)
+
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = bool(value)
+        self._apply_trainable()
+
+    def freeze(self, *patterns: str) -> list[str]:
+        """Keeps weights as they are in training. Compile the model again afterwards.
+
+        Args:
+            *patterns: Regular expressions for whole names, as `weight_names` has them.
+
+        Returns:
+            The names that matched.
+
+        Raises:
+            ValueError: If a pattern matches no trainable weight.
+        """
+        names = self._matching(patterns)
+        self._frozen.update(names)
+        self._apply_trainable()
+        return names
+
+    def thaw(self, *patterns: str) -> list[str]:
+        """Undoes `freeze`, with the same arguments, result and error."""
+        names = self._matching(patterns)
+        self._frozen.difference_update(names)
+        self._apply_trainable()
+        return names
+
+    def _matching(self, patterns):
+        found = []
+        for pattern in patterns:
+            names = [name for name in self._fine_tunable if re.fullmatch(pattern, name)]
+            if not names:
+                raise ValueError(
+                    f"Expected a pattern that matches a trainable weight of layer "
+                    f"{self.name!r}. Received: {pattern!r}. The weights are {self._fine_tunable}."
+                )
+            found += names
+        return list(dict.fromkeys(found))
+
+    def _apply_trainable(self):
+        self._check_trainable()
+        trained = []
+        for name in self._fine_tunable:
+            weight = self.module_weights[name]
+            weight.trainable = self.trainable and name not in self._frozen
+            weight.regularizer = None
+            trained += [weight] * weight.trainable
+        # A layer's loss is added at each call; a weight's counts once however often it is
+        # called, and only while there is something to train.
+        if trained and self._regularizers():
+            trained[0].regularizer = self._regularization
+
+    def _check_trainable(self):
+        """Raises ValueError if the layer may not be trainable."""
+
+    def _regularizers(self) -> list:
+        """Losses of the weights together, as functions of no argument."""
+        return []
+
+    def _regularization(self, weight):
+        del weight
+        return tf.add_n([tf.cast(loss(), "float32") for loss in self._regularizers()])
+
+    def _track(self, name, value, trained):
+        weight = keras.Variable(value, trainable=trained, name=name.replace("/", "."))
+        self.module_weights[name] = weight
+        self._track_trackable(weight, f"weight.{name}")  # how tf.train.Checkpoint names it
+        if trained:
+            self._fine_tunable.append(name)
+
+    def save_own_variables(self, store):
+        # "/" would be a group in HDF5.
+        for name, weight in self.module_weights.items():
+            store[name.replace("/", ".")] = weight
+
+    def load_own_variables(self, store):
+        names = {name.replace("/", "."): name for name in self.module_weights}
+        keys = list(store.keys())
+        values = {names.get(key, key): np.asarray(store[key]) for key in keys}
+        check_same(
+            {name: weight.shape for name, weight in self.module_weights.items()},
+            {name: value.shape for name, value in values.items()},
+            f"layer {self.name!r}",
+        )
+        for name, weight in self.module_weights.items():
+            weight.assign(values[name])
 
 
 def check_same(expected: dict, received: dict, where: str) -> None:
