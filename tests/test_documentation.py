@@ -47,9 +47,15 @@ def test_readme_commands_are_targets_of_the_makefile(target):
 def test_every_mmzoo_command_in_the_readme_exists():
     from mmzoo.cli import app
 
-    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    def names(typer):
+        return {command.name or command.callback.__name__ for command in typer.registered_commands}
+
+    groups = {group.name: names(group.typer_instance) for group in app.registered_groups}
+    assert set(groups) == {"hub"}
     named = set(re.findall(r"^mmzoo (\w+)", README, re.MULTILINE))
-    assert known == named
+    assert names(app) | set(groups) == named
+    for group, known in groups.items():
+        assert known == set(re.findall(rf"^mmzoo {group} (\w+)", README, re.MULTILINE))
 
 
 def test_links_in_the_readme_lead_to_files():

@@ -84,13 +84,27 @@ def load_module(
         made.append(following(**options) if variable is None else variable)
         return made[-1]
 
-    try:
+    def load():
+        made.clear()
         with tf.variable_creator_scope(make):
-            root = tf.saved_model.load(os.fspath(folder), tags=[] if tf1 else None)
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            return tf.saved_model.load(os.fspath(folder), tags=[] if tf1 else None)
+
+    try:
+        try:
+            root = load()
+        except (RuntimeError, tf.errors.NotFoundError) as error:
+            if "Op type not registered" not in str(error):
+                raise
+            import tensorflow_text  # noqa: F401  registers its operators
+
+            root = load()
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, tf.errors.OpError) as error:
+        needs = ""
+        if "Op type not registered" in str(error) or isinstance(error, ImportError):
+            needs = " It needs operators of another package, such as `pip install tensorflow-text`."
         raise ValueError(
             f"Expected a SavedModel that TensorFlow {tf.__version__} can load. Received: "
-            f"{folder}. TensorFlow answered: {error}"
+            f"{folder}. TensorFlow answered: {error}{needs}"
         ) from error
     module = _reusable(root) if signature is None and callable(root) else None
     module = module or _signature(root, signature, folder, tf1)

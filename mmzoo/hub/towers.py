@@ -4,8 +4,13 @@ import keras
 
 from mmzoo.hub.contract import Contract, Input, Outputs
 
-MODALITIES = ("image", "text", "audio")
 SAMPLE_RATE = 16_000  # Hz: what every waveform of mmzoo has
+KINDS = {
+    ("image", "uint8", 4): "image",
+    ("text", "uint8", 2): "bytes",
+    ("text", "string", 1): "string",
+    ("audio", "float32", 2): "waveform",
+}
 
 
 def find_tower(model: keras.Model, name: str) -> keras.Model:
@@ -30,34 +35,30 @@ def tower_contract(tower: keras.Model, licence: str = "") -> Contract:
     Raises:
         ValueError: If its input is none of an mmzoo encoder, or it has no output `pooled`.
     """
-    takes = tower.inputs[0] if len(tower.inputs) == 1 else None
-    shape = None if takes is None else tuple(takes.shape)
-    known = {
-        ("image", "uint8", 4): ("image", {"value_range": (0, 255)}),
-        ("text", "uint8", 2): ("bytes", {}),
-        ("text", "string", 1): ("string", {}),
-        ("audio", "float32", 2): (
-            "waveform", {"value_range": (-1, 1), "sample_rate": SAMPLE_RATE},
-        ),
-    }  # fmt: skip
-    key = (takes.name, takes.dtype, len(shape)) if takes is not None else None
     outputs = tower.output if isinstance(tower.output, dict) else {}
-    if key not in known or "pooled" not in outputs:
+    found = [(t.name, t.dtype, len(t.shape)) for t in tower.inputs]
+    if len(found) != 1 or found[0] not in KINDS or "pooled" not in outputs:
         raise ValueError(
-            f"Expected a tower with one input of {sorted(known)} and an output 'pooled'. "
-            f"Received: {[(t.name, t.dtype, t.shape) for t in tower.inputs]} to "
-            f"{sorted(outputs)}."
+            f"Expected a tower with one input of {sorted(KINDS)} (name, dtype, rank) and an output "
+            f"'pooled'. Received: {found} to {sorted(outputs)}."
         )
-    kind, more = known[key]
-    if kind == "image" and None not in shape[1:3]:
-        more["size"] = shape[1:3]
-    if kind in ("bytes", "waveform"):
-        more["max_length"] = shape[1]
-    places = {name: name for name in ("pooled", "tokens", "mask") if name in outputs}
+    takes = tower.inputs[0]
+    kind = KINDS[found[0]]
+    shape = tuple(takes.shape)
+    ranges = {"image": (0, 255), "waveform": (-1, 1)}
+    described = Input(
+        kind,
+        takes.dtype,
+        size=shape[1:3] if kind == "image" and None not in shape[1:3] else None,
+        value_range=ranges.get(kind),
+        sample_rate=SAMPLE_RATE if kind == "waveform" else None,
+        max_length=shape[1] if kind in ("bytes", "waveform") else None,
+    )
+    places = [name if name in outputs else None for name in ("tokens", "mask")]
     return Contract(
         modality=takes.name,
-        input=Input(kind, takes.dtype, **more),
-        outputs=Outputs(units=outputs["pooled"].shape[-1], **({"tokens": None} | places)),
+        input=described,
+        outputs=Outputs(outputs["pooled"].shape[-1], "pooled", *places),
         fine_tunable=bool(tower.weights),
         licence=licence,
     )

@@ -71,9 +71,9 @@ BUILDS: dict[str, dict[str, Build]] = {
         "mmzoo/whisper-tiny-en/1": Build(
             whisper_tiny_en, "The encoder of Whisper tiny.en, 30 seconds", "MIT"
         ),
-        "mmzoo/whisper-tiny-en-2s/1": Build(
-            lambda weights: whisper_tiny_en(weights, seconds=2),
-            "The encoder of Whisper tiny.en, 2 seconds: a twentieth of the cost", "MIT",
+        "mmzoo/whisper-tiny-en-1s/1": Build(
+            lambda weights: whisper_tiny_en(weights, seconds=1),
+            "The encoder of Whisper tiny.en, 1 second: a thirtieth of the cost", "MIT",
         ),
     },
 }  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from mmzoo.encoders.blocks import ApplyMask
+from mmzoo.pretrained.architectures import keras_hub
 from mmzoo.pretrained.readers import read_safetensors
 from mmzoo.pretrained.text_ids import WordPieceIds, check_length
 from mmzoo.pretrained.text_layers import MaskedSum, PaddingMask, UnitLength
@@ -221,15 +222,3 @@ def _config(folder):
             f"{'; '.join(faults)}."
         )
     return config
-
-
-def keras_hub():
-    """The module keras_hub, imported on first use."""
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ImportError(
-            "Expected KerasHub, whose transformer layers are used here. "
-            f"`pip install mmzoo[pretrained]`: {error}"
-        ) from error
-    return keras_hub

@@ -37,7 +37,8 @@ def whisper_tiny_en(weights=None, *, seconds=LONGEST, name="whisper_tiny_en") ->
         `N = 50 * seconds`, `mask` bool `(batch, N)`, True where a token's 20 ms hold a
         non-zero sample, and `pooled` `(batch, 384)`, the mean of those tokens, zeros for
         silence. Masked tokens are not zero: as in Whisper, tokens attend to the padding too.
-        All weights train but the sinusoidal positions and the front end.
+        All weights train but the front end and, until a frozen model is thawed, the
+        sinusoidal positions.
 
     Raises:
         ValueError: If `seconds` is out of range, or the file has other weights.
