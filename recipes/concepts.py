@@ -43,18 +43,17 @@ ENCODERS = {
 STAGES = {
     "shipped": [(6, 3e-3, False)],
     "scratch": [(12, 3e-3, False)],
-    "pretrained": [(4, 2e-3, False), (6, 3e-4, True)],
+    "pretrained": [(3, 2e-3, False), (3, 3e-4, True)],
 }
 CLASSES = 128
 
 
-def make_data(modalities, batch_size, seed, tokenizer=None):
-    """Returns the endless training stream and the validation set, one target an output."""
+def make_data(modalities, heads, batch_size, seed, tokenizer=None):
+    """Returns the endless training stream and the validation set, one target a head."""
 
     def targets(inputs, label):
         one_hot = tf.one_hot(label, CLASSES)
-        names = ["fused", *(f"{m}_logits" for m in modalities)]
-        return as_taken(inputs, modalities, tokenizer), dict.fromkeys(names, one_hot)
+        return as_taken(inputs, modalities, tokenizer), dict.fromkeys(heads, one_hot)
 
     train = stream.training_stream(concepts.load_sources("train"), batch_size, seed, modalities)
     validation = tf.data.Dataset.from_tensor_slices(concepts.draw_samples("validation", 4))
@@ -94,6 +93,7 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"
     }
     pooled = {m: layers.Dropout(0.3, name=f"{m}_dropout")(encoded[m]["pooled"]) for m in inputs}
     logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(pooled[m]) for m in inputs}
+    heads = {f"{m}_logits": logits[m] for m in inputs}
 
     if fusion_kind == "late":
         fused = fusion.LateFusion(name="experts")(logits)
@@ -114,11 +114,11 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"
         x = layers.Dense(256, activation="relu", name="attended_hidden")(x)
         x = layers.Dropout(0.4, name="hidden_dropout")(x)
         # What the modalities say together is one more expert beside what each says alone.
-        together = layers.Dense(CLASSES, kernel_initializer="zeros", name="together")(x)
+        # It has a loss of its own: beside experts that are right it would never learn.
+        heads["together"] = together = layers.Dense(CLASSES, name="together")(x)
         fused = fusion.LateFusion(name="experts")({**logits, "together": together})
     probability = layers.Softmax(name="probability")(fused)
-    heads = {"fused": fused, **{f"{m}_logits": logits[m] for m in inputs}}
-    to_train = keras.Model(inputs, heads, name="concepts_training")
+    to_train = keras.Model(inputs, {"fused": fused, **heads}, name="concepts_training")
     return to_train, keras.Model(inputs, {"probability": probability}, name="concepts")
 
 
@@ -129,8 +129,8 @@ def train(fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch
     tokenizer = None
     if kind == "pretrained":
         tokenizer = encoders.tokenizer(ENCODERS[kind]["text"])
-    data, validation = make_data(modalities, batch_size, seed, tokenizer)
     to_train, model = build_model(fusion_kind, modalities, kind)
+    data, validation = make_data(modalities, list(to_train.output), batch_size, seed, tokenizer)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05)
     shown = ["fused_accuracy", "val_fused_accuracy"]
     history: dict[str, list] = {}
