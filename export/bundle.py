@@ -6,7 +6,7 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import FORMATS, PATHS, Bundle, check_replaceable, scores_output
+from mmzoo.export.manifest import FORMATS, PATHS, Bundle, check_bundle_place, scores_output
 from mmzoo.export.prove import answers, describe_signatures
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.signature import describe, load_model
@@ -49,7 +49,7 @@ def export_bundle(
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(f"`formats` must be some of {FORMATS}. Received: {formats}.")
     path = Path(path)
-    check_replaceable(path)
+    check_bundle_place(path)
     model, tokenizers = split_tokenizers(load_model(model))
     inputs, outputs = describe(model, tokenizers)
     samples = default_samples(inputs, tokenizers) if samples is None else samples

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from mmzoo.files import sha256
+from mmzoo.files import check_replaceable, sha256
 
 PATHS = {
     "saved_model": "saved_model/1",
@@ -147,22 +147,9 @@ def scores_output(manifest: dict) -> str | None:
     return "probability" if "probability" in tables else None
 
 
-def check_replaceable(path: Path, ours: set[str] = BUNDLE_NAMES, needs: str = MANIFEST) -> None:
-    """Raises ValueError unless what we write may take the place of `path`.
-
-    It may where there is nothing, an empty folder, or a folder that holds `needs` and no name
-    but `ours`.
-    """
-    if path.is_dir():
-        names = {file.name for file in path.iterdir()}
-        if not names or (needs in names and names <= ours):
-            return
-    elif not path.exists():
-        return
-    raise ValueError(
-        f"Expected a new folder, or an old export to replace. Received: {path}, which holds "
-        "something else. Name another folder."
-    )
+def check_bundle_place(path: Path) -> None:
+    """Raises ValueError unless a bundle may be written at `path`."""
+    check_replaceable(path, BUNDLE_NAMES, MANIFEST)
 
 
 def check_file(path: Path) -> None:

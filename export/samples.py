@@ -12,7 +12,11 @@ from mmzoo.export.manifest import Tensor
 
 BATCHES = (1, 3, 17)
 CONCEPTS_TEST = "concept128/test"
-KNOWN = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
+KNOWN = {  # dtype and shape of one sample of Concept-128
+    "image": ("uint8", (64, 64, 3)),
+    "text": ("uint8", (48,)),
+    "audio": ("float32", (12_800,)),
+}
 # What np.load raises for a missing, truncated, altered or foreign file.
 NPZ_ERRORS = (
     OSError,
@@ -170,9 +174,16 @@ def load_samples(path: Path) -> Samples:
 
 def takes_concepts(inputs: list[Tensor]) -> bool:
     """Whether a model takes nothing but the modalities of Concept-128."""
-    return all(
-        t.tokens_of == "text" or KNOWN.get(t.name) == (t.dtype, len(t.shape)) for t in inputs
-    )
+
+    def fits(tensor):
+        dtype, shape = KNOWN.get(tensor.name, ("", ()))
+        sizes = tensor.shape[1:]
+        same = len(sizes) == len(shape) and all(
+            size in (None, actual) for size, actual in zip(sizes, shape, strict=True)
+        )
+        return tensor.tokens_of == "text" or (tensor.dtype == dtype and same)
+
+    return all(fits(tensor) for tensor in inputs)
 
 
 def default_samples(inputs: list[Tensor], tokenizers=()) -> Samples:

@@ -5,11 +5,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mmzoo.export.manifest import check_replaceable, signature_names
+from mmzoo.export.manifest import signature_names
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import call, describe, load_model
 from mmzoo.export.tokens import split_tokenizers
-from mmzoo.files import beside
+from mmzoo.files import beside, check_replaceable
 from mmzoo.hub.resources import find_resources
 
 SIGNATURES = ("serving_default", "portable")

@@ -54,3 +54,21 @@ def _finite(value):
     if isinstance(value, float) and value - value != 0:  # NaN or infinite
         return None
     return value
+
+
+def check_replaceable(path: Path, ours: set[str], needs: str) -> None:
+    """Raises ValueError unless what we write may take the place of `path`.
+
+    It may where there is nothing, an empty folder, or a folder that holds `needs` and no name
+    but `ours`.
+    """
+    if path.is_dir():
+        names = {file.name for file in path.iterdir()}
+        if not names or (needs in names and names <= ours):
+            return
+    elif not path.exists():
+        return
+    raise ValueError(
+        f"Expected a new folder, or an old export or module to replace. Received: {path}, which "
+        "holds something else. Name another folder."
+    )

@@ -24,7 +24,7 @@ from keras import layers
 from mmzoo import encoders, export, fusion, training
 from mmzoo.data import concepts, stream
 from mmzoo.evaluation.report import write_report
-from mmzoo.export.manifest import check_replaceable
+from mmzoo.export.manifest import check_bundle_place
 from mmzoo.export.parity import accuracy
 from mmzoo.files import beside, write_json
 
@@ -178,7 +178,7 @@ def main(argv=None) -> dict:
     """Trains, evaluates, exports and reports. Returns what `metrics.json` holds."""
     args = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
-    check_replaceable(args.out / "bundle")
+    check_bundle_place(args.out / "bundle")
     everything = args.modalities
     subsets = [everything]
     if args.subsets == "all":

@@ -81,18 +81,21 @@ class HubLayer(NamedWeights):
         self._module: Module | None = None
         self._folder: Path | None = None
         self._saved = saved or {}  # what stands in for the module until its files come
-        self._spec_of_call: list = keras.saving.deserialize_keras_object(
-            self._saved.get("calls", [])
-        )
+        self._fingerprint = self._saved.get("fingerprint")
+        calls = keras.saving.deserialize_keras_object(self._saved.get("calls", []))
+        self._spec_of_call = {str(known): (known, spec) for known, spec in calls}
         self._outputs_of_length: dict = {}
         folder = self._find()
         if folder is None:
             for name, shape, dtype, trained, _ in self._saved["weights"]:
-                self._track(name, tf.Variable(tf.zeros(shape, dtype), trainable=trained), trained)
+                zeros = tf.Variable(tf.zeros(shape, dtype), trainable=trained, name=name)
+                self._track(name, zeros, trained)
         else:
             self._load(folder)
         if frozen:
             self.freeze(*frozen)
+        if trainable:
+            self._check_trainable()
         self._apply_trainable()
         self.built = True
 
@@ -112,8 +115,9 @@ class HubLayer(NamedWeights):
         return self._module
 
     def _check_trainable(self):
-        if self._module is not None and self.trainable and not self._module.fine_tunable:
-            form = "the TF1 format" if self._module.kind == TF1 else "signatures only"
+        module = getattr(self, "_module", None)
+        if module is not None and not module.fine_tunable:
+            form = "the TF1 format" if module.kind == TF1 else "signatures only"
             raise ValueError(
                 f"Expected `trainable=False`: {self.handle} is a module of {form}, which runs "
                 "but can't be fine-tuned. Received: trainable=True."
@@ -134,11 +138,10 @@ class HubLayer(NamedWeights):
             folder = resolve(self.handle, offline=True)
         except (OSError, ValueError):
             return None
-        return folder if fingerprint(folder) == self._saved["fingerprint"] else None
+        return folder if fingerprint(folder) == self._fingerprint else None
 
     def _load(self, folder):
-        expected = self._saved.get("fingerprint")
-        if expected and fingerprint(folder) != expected:
+        if self._fingerprint and fingerprint(folder) != self._fingerprint:
             warnings.warn(
                 f"The module at {folder} is not the one that layer {self.name!r} was saved "
                 "with. Its weights are restored by name into another graph.",
@@ -179,6 +182,12 @@ class HubLayer(NamedWeights):
 
     def _use(self, module, folder):
         self._module, self._folder = module, Path(folder)
+        self._fingerprint = fingerprint(folder)
+        if self.batched is False and not module.takes_one_sample:
+            raise ValueError(
+                f"Expected a module that takes one waveform (time,) for `batched=False`. "
+                f"Received: {self.handle}, which takes {module.input_specs}."
+            )
         self.supports_jit = not (module.takes_strings or self._one_by_one)
         self._apply_trainable()
 
@@ -194,7 +203,7 @@ class HubLayer(NamedWeights):
         module = self.module
         self._check_strategy()
         inputs = fit_inputs(inputs, module, self._one_by_one, self.name)
-        options = {"training": bool(training) and self.trainable} if module.takes_training else {}
+        options = {"training": bool(training) and self._learns} if module.takes_training else {}
         if self._one_by_one:
             outputs = run_one_by_one(module, inputs, options, self._outputs_of_length)
         else:
@@ -210,17 +219,17 @@ class HubLayer(NamedWeights):
         return cast_outputs(outputs, self.compute_dtype, self.name)
 
     def compute_output_spec(self, inputs, training=None):
-        signature = [[list(t.shape), t.dtype] for t in tf.nest.flatten(inputs)]
-        if self._module is None:
-            for known, spec in self._spec_of_call:
-                if [[list(shape), dtype] for shape, dtype in known] == signature:
-                    return spec
+        taken = [[list(t.shape), t.dtype] for t in tf.nest.flatten(inputs)]
+        if self._module is None and str(taken) in self._spec_of_call:
+            return self._spec_of_call[str(taken)][1]
         spec = super().compute_output_spec(inputs, training=training)
-        self._spec_of_call.append([signature, spec])
+        # Without their history, which would name this model's other layers.
+        plain = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), spec)
+        self._spec_of_call[str(taken)] = (taken, plain)
         return spec
 
     def _check_strategy(self):
-        if not (self.trainable and tf.distribute.has_strategy()):
+        if not (self._learns and tf.distribute.has_strategy()):
             return
         extended = tf.distribute.get_strategy().extended
         for name in self._fine_tunable[:1]:
@@ -234,8 +243,14 @@ class HubLayer(NamedWeights):
     # --- saving
 
     def save_assets(self, dir_path):
-        if self.embed:
-            shutil.copytree(self._folder or "", Path(dir_path) / "module")
+        if not self.embed:
+            return
+        if self._folder is None or not self._folder.exists():
+            raise ValueError(
+                f"Expected the module's files, to embed them. Received: {self._folder}, which is "
+                "gone. Set `layer.embed = False` to save without them."
+            )
+        shutil.copytree(self._folder, Path(dir_path) / "module")
 
     def load_assets(self, dir_path):
         if self._module is not None or not self.embed:
@@ -248,21 +263,21 @@ class HubLayer(NamedWeights):
         self._load(folder)
 
     def get_config(self):
-        places = {row[0]: row[4] for row in self._saved.get("weights", [])}
-        if self._module is not None:
-            places = self._module.places
-        weights = [
-            [name, list(weight.shape), weight.dtype, name in self._fine_tunable, places[name]]
-            for name, weight in self.module_weights.items()
-        ]
-        saved = {"weights": weights, "fingerprint": self._saved.get("fingerprint")}
-        if self._folder is not None:
-            saved["fingerprint"] = fingerprint(self._folder)
-        saved["calls"] = keras.saving.serialize_keras_object(list(self._spec_of_call))
+        saved = {"fingerprint": self._fingerprint}
+        if self.embed:
+            places = {row[0]: row[4] for row in self._saved.get("weights", [])}
+            if self._module is not None:
+                places = self._module.places
+            saved["weights"] = [
+                [name, list(w.shape), w.dtype, name in self._fine_tunable, places[name]]
+                for name, w in self.module_weights.items()
+            ]
+            calls = [list(call) for call in self._spec_of_call.values()]
+            saved["calls"] = keras.saving.serialize_keras_object(calls)
         return {
             **super().get_config(),
             "handle": self.handle,
-            "frozen": [re.escape(name) for name in self._frozen],
+            "frozen": [re.escape(n) for n in self._fine_tunable if n in self._frozen],
             "signature": self.signature,
             "output_key": self.output_key,
             "batched": self.batched,
@@ -272,7 +287,10 @@ class HubLayer(NamedWeights):
 
     @classmethod
     def from_config(cls, config):
-        if in_safe_mode() and not _ships(config["handle"]):
+        if in_safe_mode() and _ships(config["handle"]):
+            # The archive's own files are not, whatever handle it gives them.
+            config = {**config, "embed": False}
+        elif in_safe_mode():
             raise ValueError(
                 f"Layer {config.get('name')!r} runs the module {config['handle']}, and a "
                 "module is a program, which Keras' safe mode does not allow. Where you trust "

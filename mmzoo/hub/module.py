@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+
+from mmzoo.files import sha256
 
 REUSABLE, SIGNATURE, TF1 = "reusable", "signature", "TF1"
 
@@ -22,6 +25,7 @@ class Module:
         function: Takes the inputs, and `training` if `takes_training`.
         takes_training: Whether the function has an argument `training`.
         input_specs: Nested structures of `tf.TensorSpec`: the inputs it was traced for.
+        output_spec: Nested structure of `tf.TensorSpec` that it returns.
         variables: Dict of unique name to `tf.Variable`.
         trainable: Names of those that training may change.
         losses: Regularization losses: functions of no argument.
@@ -34,6 +38,7 @@ class Module:
     function: Any
     takes_training: bool
     input_specs: list
+    output_spec: Any
     variables: dict[str, tf.Variable] = field(default_factory=dict)
     trainable: list[str] = field(default_factory=list)
     losses: list = field(default_factory=list)
@@ -50,9 +55,9 @@ class Module:
     @property
     def takes_one_sample(self) -> bool:
         """Whether the function takes one waveform `(time,)` instead of a batch."""
-        return bool(self.input_specs) and all(
-            isinstance(spec, tf.TensorSpec) and spec.dtype.is_floating and spec.shape.rank == 1
-            for spec in self.input_specs
+        specs = [spec for spec in self.input_specs if isinstance(spec, tf.TensorSpec)]
+        return bool(specs) and all(
+            spec.dtype.is_floating and spec.shape.rank == 1 for spec in specs
         )
 
 
@@ -127,6 +132,7 @@ def _signature(root, signature, folder, tf1):
         function=_by_name(concrete, name),
         takes_training=False,
         input_specs=[spec, *spec.values()] if len(spec) == 1 else [spec],
+        output_spec=concrete.structured_outputs,
         variables=_named(variables),
     )
 
@@ -136,19 +142,24 @@ def _reusable(root):
     concrete = function.concrete_functions
     taken = [each.structured_input_signature[0][0] for each in concrete]
     specs = [spec for number, spec in enumerate(taken) if spec not in taken[:number]]
-    # A bare tf.Module keeps no list: its variables are what its functions read.
-    read = {id(v): v for each in concrete for v in each.graph.variables}
-    variables = list(getattr(root, "variables", None) or read.values())
+    # A bare tf.Module keeps no list, and a list may lack what the functions read: a counter,
+    # say. All is state of the module; only a published one's random seeds are nobody's weights.
+    variables = {id(v): v for v in getattr(root, "variables", None) or []}
+    seeds = {id(v) for v in getattr(root, "seeds", None) or []}
+    for each in concrete:
+        variables |= {id(v): v for v in each.graph.variables if id(v) not in seeds}
     trainable = getattr(root, "trainable_variables", None)
-    names = dict(getattr(root, "weights", None) or {})
-    found = _named(variables, {id(value): key for key, value in names.items()})
-    chosen = {id(v) for v in (variables if trainable is None else trainable)}
+    names = getattr(root, "weights", None)  # of a published module; else anything
+    names = names if isinstance(names, Mapping) else {}
+    found = _named(variables.values(), {id(value): key for key, value in names.items()})
+    chosen = set(variables) if trainable is None else {id(v) for v in trainable}
     return Module(
         root=root,
         kind=REUSABLE,
         function=function,
         takes_training="training" in function.function_type.parameters,
         input_specs=specs,
+        output_spec=concrete[0].structured_outputs if concrete else None,
         variables=found,
         trainable=[name for name, v in found.items() if v.trainable and id(v) in chosen],
         losses=list(getattr(root, "regularization_losses", None) or []),
@@ -199,6 +210,16 @@ def _named(variables, names=None):
     return found
 
 
+def dotted(name: str) -> str:
+    """A weight's name where "/" would mean a group: in HDF5, and to Keras."""
+    return name.replace(".", "..").replace("/", ".")
+
+
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of a SavedModel's graph, in hexadecimal."""
-    return hashlib.sha256((Path(folder) / "saved_model.pb").read_bytes()).hexdigest()
+    """SHA-256, in hexadecimal, of what a SavedModel computes but for its variables."""
+    folder = Path(folder)
+    digest = hashlib.sha256((folder / "saved_model.pb").read_bytes())
+    for file in sorted((folder / "assets").rglob("*")):
+        if file.is_file():
+            digest.update(f"{file.relative_to(folder)} {sha256(file)}".encode())
+    return digest.hexdigest()

@@ -1,12 +1,15 @@
 """Writes a Keras model as a TF-Hub module."""
 
+import collections
+import contextlib
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from mmzoo.files import beside
+from mmzoo.files import beside, check_replaceable
 from mmzoo.hub.contract import CONTRACT_FILE
+from mmzoo.hub.layer import HubLayer
 from mmzoo.hub.resources import find_resources
 from mmzoo.hub.store import write_checksums
 
@@ -17,7 +20,8 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
     `tensorflow_hub.load`, tf_keras' `hub.KerasLayer(trainable=True)` and `HubLayer` load and
     fine-tune it. It has `__call__(inputs, training=False)`, `variables`,
     `trainable_variables`, `regularization_losses`, `weights` (a dict, by name) and the
-    signature `serving_default`.
+    signature `serving_default`. What can be trained is published as trainable, frozen at the
+    moment or not.
 
     Args:
         model: Functional Keras model of one input, or of a dict of inputs.
@@ -36,11 +40,12 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
         The reusable SavedModel interface, tensorflow.org/hub/reusable_saved_models. Differs:
         `weights` is added, so that every weight keeps its name.
     """
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if not isinstance(model, keras.Model) or not hasattr(model, "_inputs_struct"):
         raise ValueError(f"Expected a functional keras.Model. Received: {type(model).__name__}.")
     path = Path(path)
-    if path.exists() and not (path / "saved_model.pb").exists():
-        raise ValueError(f"Expected no folder, or a module to replace. Received: {path}.")
+    check_replaceable(path, OURS, "saved_model.pb")
     with beside(path) as target:
         tf.saved_model.save(*_root(model, target), options=_OPTIONS)
         extra = target / "assets.extra"
@@ -54,6 +59,10 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
     return path
 
 
+OURS = {
+    "saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "SHA256SUMS",
+    "keras_metadata.pb",
+}  # fmt: skip
 # The functions are stored without debug traces, which would name this machine's folders.
 _OPTIONS = tf.saved_model.SaveOptions(save_debug_info=False)
 
@@ -68,22 +77,70 @@ def _root(model, target):
     def run(inputs, training=False):
         return model(inputs, training=training)
 
-    functions = [run.get_concrete_function(spec, training=flag) for flag in (False, True)]
-    trained = {id(variable) for variable in model.trainable_variables}
-    weights = {weight.path: weight.value for weight in model.weights}
-    root = tf.train.Checkpoint()
-    root.__call__ = run
-    root.variables = [weight.value for weight in model.weights]
-    root.trainable_variables = [w.value for w in model.weights if id(w) in trained]
-    root.weights = weights
-    root.regularization_losses = [
-        _loss(w) for w in model.trainable_weights if w.regularizer is not None
-    ]
+    with _thawed(model):
+        functions = [run.get_concrete_function(spec, training=flag) for flag in (False, True)]
+        root = tf.train.Checkpoint()
+        root.__call__ = run
+        root.variables = [weight.value for weight in model.weights]
+        root.trainable_variables = [weight.value for weight in model.trainable_weights]
+        root.regularization_losses = [
+            _loss(w) for w in model.trainable_weights if w.regularizer is not None
+        ]
+    root.weights = _by_name(model)
     # Dropout's seeds are state of the module, and no weights of a user's.
-    seeds = [v for v in model.variables if v.path not in weights]
-    root.seeds = [variable.value for variable in seeds]
-    root.resources = find_resources(model, functions)
+    known = {id(weight) for weight in model.weights}
+    resources = find_resources(model, functions)
+    root.seeds = [v.value for v in model.variables if id(v) not in known]
+    root.seeds += [each for each in resources if isinstance(each, tf.Variable)]
+    root.resources = [each for each in resources if not isinstance(each, tf.Variable)]
     return root, str(target), {"serving_default": _signature(model, spec)}
+
+
+@contextlib.contextmanager
+def _thawed(model):
+    """All that can be trained, trainable for a moment: a module's user decides what is."""
+    layers = [layer for layer in (model, *model._flatten_layers(include_self=False))
+              if not (isinstance(layer, HubLayer) and not layer.module.fine_tunable)]  # fmt: skip
+    before = [(layer, layer._trainable) for layer in layers]
+    flags = [(weight, weight.trainable) for weight in model.weights]
+    frozen = [(layer, layer._frozen) for layer in layers if isinstance(layer, HubLayer)]
+    try:
+        for layer in layers[1:]:  # the model's own setter would ask those that can't, too
+            if not list(layer._flatten_layers(include_self=False)):
+                layer.trainable = True
+            layer._trainable = True
+        model._trainable = True
+        for layer, _ in frozen:  # a setter does nothing where the value is the same
+            layer._frozen = set()
+            layer._apply_trainable()
+        yield
+    finally:
+        for layer, value in before:
+            layer._trainable = value
+        for layer, names in frozen:
+            layer._frozen = names
+            layer._apply_trainable()
+        for weight, value in flags:
+            weight.trainable = value
+
+
+def _by_name(model):
+    """Dict of name to variable: a module's own names, with its layer's where two share one."""
+    names = {weight.path: weight for weight in model.weights}
+    inner: dict[int, tuple[str, str]] = {}
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, HubLayer):
+            inner |= {id(w): (layer.name, name) for name, w in layer.module_weights.items()}
+    counted = collections.Counter(name for _, name in inner.values())
+    counted.update(path for path, weight in names.items() if id(weight) not in inner)
+    named = {}
+    for weight in model.weights:
+        layer, name = inner.get(id(weight), ("", weight.path))
+        name = f"{layer}/{name}" if layer and counted[name] > 1 else name
+        while name in named:
+            name += "_"
+        named[name] = weight.value
+    return named
 
 
 def _loss(weight):
@@ -91,16 +148,20 @@ def _loss(weight):
 
 
 def _signature(model, spec):
-    """Arguments and results by name."""
+    """Arguments and results by name; of nested results, by their path."""
     specs = {each.name: each for each in tf.nest.flatten(spec)}
+    structure = model._outputs_struct
+    if not isinstance(structure, dict):
+        made = [t._keras_history.operation.name for t in keras.tree.flatten(structure)]
+        names = [n if made.count(n) == 1 else f"{n}_{k}" for k, n in enumerate(made)]
 
     @tf.function(autograph=False)
     def run(**values):
         inputs = keras.tree.map_structure(lambda each: values[each.name], spec)
         outputs = model(inputs, training=False)
-        if isinstance(outputs, dict):
-            return outputs
-        names = [t._keras_history.operation.name for t in model.outputs]
+        if isinstance(structure, dict):
+            leaves = keras.tree.flatten_with_path(outputs)
+            return {"_".join(map(str, path)): value for path, value in leaves}
         return dict(zip(names, tf.nest.flatten(outputs), strict=True))
 
     return run.get_concrete_function(**specs)

@@ -1,5 +1,6 @@
 """How a layer's inputs become a module's, and a module's outputs the layer's."""
 
+import keras
 import tensorflow as tf
 
 from mmzoo.hub.module import Module
@@ -12,31 +13,32 @@ def fit_inputs(inputs, module: Module, one_by_one: bool, layer: str):
         ValueError: If structure, kind or shape fit none of the module's input specs.
     """
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
-    problems = []
-    for spec in module.input_specs:
-        if one_by_one:
-            spec = tf.nest.map_structure(_with_batch, spec)
-        try:
-            tf.nest.assert_same_structure(inputs, spec, check_types=False)
-        except (ValueError, TypeError):
-            problems.append(f"{_describe(spec)}")
-            continue
-        found = [
-            _fit(value, each)
-            for value, each in zip(tf.nest.flatten(inputs), tf.nest.flatten(spec), strict=True)
-        ]
-        if all(value is not None for value in found):
-            return tf.nest.pack_sequence_as(inputs, found)
-        problems.append(_describe(spec))
-    if not module.input_specs:
+    specs = module.input_specs
+    if one_by_one:
+        specs = [tf.nest.map_structure(_with_batch, spec) for spec in specs]
+    # A module traced for several dtypes gets the one that came, if it can have it.
+    for cast in (False, True):
+        for spec in specs:
+            if _places(spec) != _places(inputs):
+                continue
+            pairs = zip(tf.nest.flatten(inputs), tf.nest.flatten(spec), strict=True)
+            found = [_fit(value, each, cast) for value, each in pairs]
+            if all(value is not None for value in found):
+                return tf.nest.pack_sequence_as(inputs, found)
+    if not specs:
         return inputs
+    known = dict.fromkeys(_describe(spec) for spec in specs)
     raise ValueError(
-        f"Layer {layer!r} expected inputs {' or '.join(dict.fromkeys(problems))}. Received: "
-        f"{_describe(inputs)}."
+        f"Layer {layer!r} expected inputs {' or '.join(known)}. Received: {_describe(inputs)}."
     )
 
 
-def _fit(value, spec):
+def _places(structure):
+    """Where the leaves of a nested structure stand; lists and tuples are alike."""
+    return sorted(str(path) for path, _ in keras.tree.flatten_with_path(structure))
+
+
+def _fit(value, spec, cast):
     """The value as `spec` takes it, or None."""
     if (value.dtype == tf.string) != (spec.dtype == tf.string):
         return None
@@ -46,7 +48,9 @@ def _fit(value, spec):
         value = tf.squeeze(value, 1)
     if not spec.shape.is_compatible_with(value.shape):
         return None
-    return value if value.dtype == spec.dtype else tf.cast(value, spec.dtype)
+    if value.dtype == spec.dtype:
+        return value
+    return tf.cast(value, spec.dtype) if cast else None
 
 
 def _with_batch(spec):
@@ -68,9 +72,8 @@ def run_one_by_one(module: Module, waveforms, options: dict, known: dict):
     """
     length = waveforms.shape[1]
     if length is None:
-        concrete = module.function.concrete_functions[0]
         signature = tf.nest.map_structure(
-            lambda t: tf.TensorSpec(t.shape, t.dtype), concrete.structured_outputs
+            lambda t: tf.TensorSpec(t.shape, t.dtype), module.output_spec
         )
     else:
         if length not in known:

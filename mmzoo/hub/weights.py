@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.hub.module import dotted
+
 
 class NamedWeights(keras.layers.Layer):
     """A layer around variables that somebody else made and named.
@@ -31,6 +33,8 @@ class NamedWeights(keras.layers.Layer):
 
     @trainable.setter
     def trainable(self, value):
+        if value:
+            self._check_trainable()
         self._trainable = bool(value)
         self._apply_trainable()
 
@@ -41,7 +45,8 @@ class NamedWeights(keras.layers.Layer):
             *patterns: Regular expressions for whole names, as `weight_names` has them.
 
         Returns:
-            The names that matched.
+            The names that matched. While others still train, the module runs in training mode
+            as a whole: moving averages of a frozen block's batch normalisation move on.
 
         Raises:
             ValueError: If a pattern matches no trainable weight.
@@ -71,7 +76,6 @@ class NamedWeights(keras.layers.Layer):
         return list(dict.fromkeys(found))
 
     def _apply_trainable(self):
-        self._check_trainable()
         trained = []
         for name in self._fine_tunable:
             weight = self.module_weights[name]
@@ -82,6 +86,12 @@ class NamedWeights(keras.layers.Layer):
         # called, and only while there is something to train.
         if trained and self._regularizers():
             trained[0].regularizer = self._regularization
+
+    @property
+    def _learns(self) -> bool:
+        """Whether it runs in training mode: trainable, and not frozen by name as a whole."""
+        weights = [self.module_weights[name] for name in self._fine_tunable]
+        return self.trainable and (not weights or any(weight.trainable for weight in weights))
 
     def _check_trainable(self):
         """Raises ValueError if the layer may not be trainable."""
@@ -95,7 +105,7 @@ class NamedWeights(keras.layers.Layer):
         return tf.add_n([tf.cast(loss(), "float32") for loss in self._regularizers()])
 
     def _track(self, name, value, trained):
-        weight = keras.Variable(value, trainable=trained, name=name.replace("/", "."))
+        weight = keras.Variable(value, trainable=trained, name=dotted(name))
         self.module_weights[name] = weight
         self._track_trackable(weight, f"weight.{name}")  # how tf.train.Checkpoint names it
         if trained:
@@ -104,10 +114,10 @@ class NamedWeights(keras.layers.Layer):
     def save_own_variables(self, store):
         # "/" would be a group in HDF5.
         for name, weight in self.module_weights.items():
-            store[name.replace("/", ".")] = weight
+            store[dotted(name)] = weight
 
     def load_own_variables(self, store):
-        names = {name.replace("/", "."): name for name in self.module_weights}
+        names = {dotted(name): name for name in self.module_weights}
         keys = list(store.keys())
         values = {names.get(key, key): np.asarray(store[key]) for key in keys}
         check_same(

@@ -132,7 +132,7 @@ def test_nothing_of_a_users_is_replaced(tmp_path):
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
     (tmp_path / "file").write_text("years of work")
     for place in ("thesis", "file"):
-        with pytest.raises(ValueError, match=f"a module to replace. Received: .*{place}"):
+        with pytest.raises(ValueError, match=f"module to replace. Received: .*{place}"):
             publish(dense(), tmp_path / place)
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert (tmp_path / "file").read_text() == "years of work"
