@@ -144,7 +144,8 @@ def _by_name(model):
 
 
 def _loss(weight):
-    return tf.function(lambda: weight.regularizer(weight.value), input_signature=[])
+    regularizer = weight.regularizer  # as it is while the model is thawed
+    return tf.function(lambda: regularizer(weight.value), input_signature=[])
 
 
 def _signature(model, spec):
