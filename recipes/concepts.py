@@ -17,16 +17,17 @@ from pathlib import Path
 
 import keras
 import rich
-import rich.table
 import tensorflow as tf
 from keras import layers
 
 from mmzoo import encoders, export, fusion, training
 from mmzoo.data import concepts, stream
 from mmzoo.evaluation.report import write_report
+from mmzoo.evaluation.summary import print_summary
 from mmzoo.export.manifest import check_bundle_place
 from mmzoo.export.parity import accuracy
 from mmzoo.files import beside, write_json
+from mmzoo.training.arguments import positive_int, some_of
 
 MODALITIES = ("image", "text", "audio")
 FUSIONS = ("early", "late", "interactive")
@@ -242,7 +243,7 @@ def main(argv=None) -> dict:
         labels=labels, probabilities=scores, classes=concepts.class_names(),
         manifest=bundle.manifest, certificate=bundle.certificate,
     )  # fmt: skip
-    show(metrics, bundle.certificate)
+    print_summary(metrics, bundle.certificate)
     print(f"Report: {report}")  # not by rich, which would break a long path
     return metrics
 
@@ -252,43 +253,8 @@ def save(model, path):
         model.save(place)
 
 
-def show(metrics, certificate):
-    """Prints the accuracies and the certificates."""
-    table = rich.table.Table(title=f"Concept-128, {metrics['fusion']} fusion, test accuracy")
-    table.add_column("modalities")
-    table.add_column("accuracy", justify="right")
-    for name, value in metrics["test"]["accuracy"].items():
-        table.add_row(name, f"{value:.3f}")
-    rich.print(table)
-    table = rich.table.Table(title="Certificates: the artifact against Keras")
-    for column in ("format", "holds", "max |Δ|", "accuracy", "change", "MB", "ms"):
-        table.add_column(column, justify="left" if column == "format" else "right")
-    for name, entry in certificate["formats"].items():
-        table.add_row(
-            name, "yes" if entry["holds"] else "NO",
-            f"{max(check['max_abs'] for check in entry['checks']):.1e}",
-            f"{entry['metric']['artifact']:.3f}", f"{entry['metric']['change']:+.3f}",
-            f"{entry['bytes'] / 1e6:.1f}", f"{entry['latency_ms']['1']:.1f}",
-        )  # fmt: skip
-    rich.print(table)
-
-
 def parse(argv):
     parser = argparse.ArgumentParser(prog="concepts", description=__doc__.splitlines()[0])
-
-    def some_of(known):
-        def check(text):
-            names = tuple(dict.fromkeys(text.split(",")))
-            if not set(names) <= set(known):
-                raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")
-            return tuple(name for name in known if name in names)
-
-        return check
-
-    def positive(text):
-        if int(text) < 1:
-            raise argparse.ArgumentTypeError("expected a positive int")
-        return int(text)
 
     parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
     parser.add_argument("--encoders", choices=tuple(ENCODERS), default="shipped")
@@ -297,9 +263,9 @@ def parse(argv):
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
     parser.add_argument("--formats", type=some_of(export.FORMATS), default=export.FORMATS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=positive, help="a stage, instead of the planned")
-    parser.add_argument("--steps-per-epoch", type=positive, default=50)
-    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")
+    parser.add_argument("--steps-per-epoch", type=positive_int, default=50)
+    parser.add_argument("--batch-size", type=positive_int, default=64)
     return parser.parse_args(argv)
 
 

@@ -21,6 +21,7 @@ from mmzoo import __version__, encoders, hub, training
 from mmzoo.data import concepts, stream
 from mmzoo.export.parity import accuracy
 from mmzoo.hub.towers import tower_contract
+from mmzoo.training.arguments import positive_int, some_of
 
 MODALITIES = ("image", "text", "audio")
 CLASSES = 128
@@ -132,17 +133,11 @@ def main(argv=None) -> dict:
 def parse(argv):
     parser = argparse.ArgumentParser(prog="towers", description=__doc__.splitlines()[0])
 
-    def some(text):
-        names = text.split(",")
-        if not set(names) <= set(MODALITIES):
-            raise argparse.ArgumentTypeError(f"expected some of {','.join(MODALITIES)}")
-        return tuple(name for name in MODALITIES if name in names)
-
-    parser.add_argument("--modalities", type=some, default=MODALITIES)
+    parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--out", type=Path, default=Path("build/towers"))
-    parser.add_argument("--steps", type=int, help="instead of each modality's own")
+    parser.add_argument("--steps", type=positive_int, help="instead of each modality's own")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=positive_int, default=64)
     return parser.parse_args(argv)
 
 

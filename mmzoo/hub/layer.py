@@ -14,7 +14,13 @@ from keras.src.saving.serialization_lib import in_safe_mode
 from mmzoo.hub.cache import SHIPPED
 from mmzoo.hub.handles import parse
 from mmzoo.hub.module import TF1, Module, fingerprint, load_module
-from mmzoo.hub.running import cast_outputs, fit_inputs, run_one_by_one
+from mmzoo.hub.running import (
+    cast_outputs,
+    check_strategy,
+    fit_inputs,
+    pick_output,
+    run_one_by_one,
+)
 from mmzoo.hub.weights import NamedWeights, check_same
 
 
@@ -188,7 +194,7 @@ class HubLayer(NamedWeights):
                 f"Expected a module that takes one waveform (time,) for `batched=False`. "
                 f"Received: {self.handle}, which takes {module.input_specs}."
             )
-        self.supports_jit = not (module.takes_strings or self._one_by_one)
+        self.supports_jit = module.compiles and not self._one_by_one
         self._apply_trainable()
 
     @property
@@ -201,7 +207,8 @@ class HubLayer(NamedWeights):
 
     def call(self, inputs, training=None):
         module = self.module
-        self._check_strategy()
+        if self._learns and self._fine_tunable:
+            check_strategy(self.module_weights[self._fine_tunable[0]].value, self.name)
         inputs = fit_inputs(inputs, module, self._one_by_one, self.name)
         options = {"training": bool(training) and self._learns} if module.takes_training else {}
         if self._one_by_one:
@@ -209,13 +216,7 @@ class HubLayer(NamedWeights):
         else:
             outputs = module.function(inputs, **options)
         if self.output_key is not None:
-            if not isinstance(outputs, dict) or self.output_key not in outputs:
-                known = sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__
-                raise ValueError(
-                    f"Expected `output_key` as one of the module's outputs {known}. "
-                    f"Received: output_key={self.output_key!r}."
-                )
-            outputs = outputs[self.output_key]
+            outputs = pick_output(outputs, self.output_key)
         return cast_outputs(outputs, self.compute_dtype, self.name)
 
     def compute_output_spec(self, inputs, training=None):
@@ -227,18 +228,6 @@ class HubLayer(NamedWeights):
         plain = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), spec)
         self._spec_of_call[str(taken)] = (taken, plain)
         return spec
-
-    def _check_strategy(self):
-        if not (self._learns and tf.distribute.has_strategy()):
-            return
-        extended = tf.distribute.get_strategy().extended
-        for name in self._fine_tunable[:1]:
-            if not extended.variable_created_in_scope(self.module_weights[name].value):
-                raise ValueError(
-                    f"Expected the trainable layer {self.name!r} to be made inside "
-                    "`strategy.scope()`, where its module is loaded. Received: weights made "
-                    "outside. Build the model in the scope, or set `trainable=False`."
-                )
 
     # --- saving
 

@@ -26,6 +26,7 @@ class Module:
         takes_training: Whether the function has an argument `training`.
         input_specs: Nested structures of `tf.TensorSpec`: the inputs it was traced for.
         output_spec: Nested structure of `tf.TensorSpec` that it returns.
+        concrete: Its concrete functions.
         variables: Dict of unique name to `tf.Variable`.
         trainable: Names of those that training may change.
         losses: Regularization losses: functions of no argument.
@@ -39,6 +40,7 @@ class Module:
     takes_training: bool
     input_specs: list
     output_spec: Any
+    concrete: list
     variables: dict[str, tf.Variable] = field(default_factory=dict)
     trainable: list[str] = field(default_factory=list)
     losses: list = field(default_factory=list)
@@ -49,8 +51,17 @@ class Module:
         return self.kind == REUSABLE
 
     @property
-    def takes_strings(self) -> bool:
-        return any(spec.dtype == tf.string for spec in tf.nest.flatten(self.input_specs))
+    def compiles(self) -> bool:
+        """Whether XLA may compile it: it has no strings, even inside, and no lookup table."""
+        for concrete in self.concrete:
+            graph = concrete.graph.as_graph_def()
+            for nodes in (graph.node, *(each.node_def for each in graph.library.function)):
+                for node in nodes:
+                    types = [v.type for v in node.attr.values()]
+                    types += [t for v in node.attr.values() for t in v.list.type]
+                    if tf.string.as_datatype_enum in types or "LookupTable" in node.op:
+                        return False
+        return True
 
     @property
     def takes_one_sample(self) -> bool:
@@ -133,6 +144,7 @@ def _signature(root, signature, folder, tf1):
         takes_training=False,
         input_specs=[spec, *spec.values()] if len(spec) == 1 else [spec],
         output_spec=concrete.structured_outputs,
+        concrete=[concrete],
         variables=_named(variables),
     )
 
@@ -160,6 +172,7 @@ def _reusable(root):
         takes_training="training" in function.function_type.parameters,
         input_specs=specs,
         output_spec=concrete[0].structured_outputs if concrete else None,
+        concrete=list(concrete),
         variables=found,
         trainable=[name for name, v in found.items() if v.trainable and id(v) in chosen],
         losses=list(getattr(root, "regularization_losses", None) or []),

@@ -107,3 +107,30 @@ def cast_outputs(outputs, dtype: str, layer: str):
         return tf.cast(value, dtype) if value.dtype.is_floating else value
 
     return tf.nest.map_structure(cast, outputs)
+
+
+def pick_output(outputs, key):
+    """The output of one key.
+
+    Raises:
+        ValueError: If the module returns no dict, or none with the key.
+    """
+    if not isinstance(outputs, dict) or key not in outputs:
+        known = sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__
+        raise ValueError(
+            f"Expected `output_key` as one of the module's outputs {known}. "
+            f"Received: output_key={key!r}."
+        )
+    return outputs[key]
+
+
+def check_strategy(variable: tf.Variable, layer: str) -> None:
+    """Raises ValueError if a variable to train was made outside the strategy that runs."""
+    if not tf.distribute.has_strategy():
+        return
+    if not tf.distribute.get_strategy().extended.variable_created_in_scope(variable):
+        raise ValueError(
+            f"Expected the trainable layer {layer!r} to be made inside `strategy.scope()`, where "
+            "its module is loaded. Received: weights made outside. Build the model in the scope, "
+            "or set `trainable=False`."
+        )

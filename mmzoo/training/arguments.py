@@ -1,0 +1,22 @@
+"""Arguments of a recipe's command line."""
+
+import argparse
+
+
+def some_of(known):
+    """A type for `argparse`: comma separated names, each of `known`, in its order."""
+
+    def check(text):
+        names = set(text.split(","))
+        if not names <= set(known):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")
+        return tuple(name for name in known if name in names)
+
+    return check
+
+
+def positive_int(text):
+    """A type for `argparse`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("expected a positive int")
+    return int(text)
