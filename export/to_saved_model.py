@@ -68,7 +68,7 @@ def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizer
             )
         strings = name == "serving_default"
         functions[name] = _signature(model, inputs, tokenizers if strings else (), strings)
-    if tokenizers and "serving_default" in functions:
+    if tokenizers:
         functions["tokenize"] = _tokenize(tokenizers)
     models = [model, *(each.model for each in tokenizers)]
     root.resources = [r for each in models for r in find_resources(each, functions.values())]
