@@ -7,6 +7,7 @@ import numpy as np
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import FORMATS, PATHS, Bundle, check_bundle_place, scores_output
+from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import answers, describe_signatures
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.signature import describe, load_model
@@ -26,6 +27,7 @@ def export_bundle(
     formats=FORMATS,
     samples: Samples | None = None,
     classes: list[str] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Bundle:
     """Exports a model to every format, proves each, and only then puts it in place.
 
@@ -36,6 +38,9 @@ def export_bundle(
         formats: Any of "saved_model", "tflite", "onnx".
         samples: Real samples. None: the Concept-128 test samples.
         classes: Optional class names, in the order of the scores.
+        tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
+            float32 keeps in a network of a few layers; one of dozens may need 5e-5.
+            The manifest keeps it.
 
     Returns:
         The `Bundle`.
@@ -68,6 +73,7 @@ def export_bundle(
         arrays = {f"{key}/{n}": v for key, values in reference.items() for n, v in values.items()}
         np.savez_compressed(place / "reference.npz", **arrays)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes)
+        manifest["tolerance"] = tolerance
         if classes is not None and scores_output(manifest) is None:
             raise ValueError(
                 f"Expected as many class names as one output has scores. Received: "

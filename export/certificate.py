@@ -45,7 +45,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         "holds": bool(formats) and all(entry["holds"] for entry in formats.values()),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"mmzoo": __version__, **{name: _version(name) for name in packages}},
-        "tolerance": TOLERANCE,
+        "tolerance": manifest.get("tolerance", TOLERANCE),
         "samples": {"source": samples.source, "count": len(samples)},
         "formats": formats,
     }
@@ -67,6 +67,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     resized = {k: v for k, v in samples.resized(inputs).items() if k in reference}
     scores = scores_output(manifest)
+    tolerance = manifest.get("tolerance", TOLERANCE)
     wanted = 0
     for signature, tensors in entry["signatures"].items():
         # Token ids cut to another length are those of no text: strings have no such samples.
@@ -100,7 +101,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
                 if output not in outputs:
                     continue  # named among the breaches
                 expected = reference[chosen][output][:count]
-                difference = compare(outputs[output], expected)
+                difference = compare(outputs[output], expected, tolerance)
                 check = {
                     "signature": signature, "batch": batch, "output": output,
                     "sizes": chosen, "samples": count, "holds": difference.holds,

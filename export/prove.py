@@ -8,12 +8,19 @@ import tensorflow as tf
 
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import Tensor, signature_names
+from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe
 
 
 def prove(
-    name: str, artifact: Path, model: keras.Model, samples=None, signatures=None, tokenizers=()
+    name: str,
+    artifact: Path,
+    model: keras.Model,
+    samples=None,
+    signatures=None,
+    tokenizers=(),
+    tolerance: float = TOLERANCE,
 ) -> None:
     """Runs one artifact in its runtime, in a fresh process, against the Keras model.
 
@@ -25,6 +32,7 @@ def prove(
             else, else seeded random values.
         signatures: Names of the signatures to run; None: all that the format has.
         tokenizers: Those that were cut off the model.
+        tolerance: Largest difference of a float output, as a part of its scale.
 
     Raises:
         ParityError: If an answer differs.
@@ -46,7 +54,9 @@ def prove(
         "path": artifact.name,
         "signatures": {key: entries[key] for key in signatures or entries},
     }
-    manifest = {**entries["portable"], "classes": None, "formats": {name: entry}}
+    manifest = {
+        **entries["portable"], "classes": None, "formats": {name: entry}, "tolerance": tolerance,
+    }  # fmt: skip
     certificate = certify(artifact.parent, manifest, samples, answers(model, samples))
     raise_on_breach(certificate)
 

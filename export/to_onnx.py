@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from mmzoo.export.manifest import check_file
+from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_saved_model import write_saved_model
@@ -16,7 +17,7 @@ from mmzoo.files import beside
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 
 
-def to_onnx(model, path, *, samples=None) -> Path:
+def to_onnx(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
     """Writes a float32 ONNX file of standard operators, opset 18, and proves it.
 
     The batch axis is named `batch`; another free axis is named by tensor and place
@@ -27,6 +28,8 @@ def to_onnx(model, path, *, samples=None) -> Path:
             and tokenises them, the file takes the token ids, under the same name.
         path: File to write, or to replace once the new one holds.
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
+        tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
+            float32 keeps in a network of a few layers; one of dozens may need 5e-5.
 
     Returns:
         `path`.
@@ -41,7 +44,7 @@ def to_onnx(model, path, *, samples=None) -> Path:
     check_file(path)
     with beside(path) as target:
         write_onnx(model, target)
-        prove("onnx", target, model, samples, tokenizers=tokenizers)
+        prove("onnx", target, model, samples, tokenizers=tokenizers, tolerance=tolerance)
     return path
 
 

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from mmzoo.export.manifest import signature_names
+from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import call, describe, load_model
 from mmzoo.export.tokens import split_tokenizers
@@ -16,7 +17,7 @@ SIGNATURES = ("serving_default", "portable")
 OURS = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
 
 
-def to_saved_model(model, path, *, signatures=None, samples=None) -> Path:
+def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLERANCE) -> Path:
     """Writes a SavedModel whose signatures carry the Keras names, and proves it.
 
     Args:
@@ -30,6 +31,8 @@ def to_saved_model(model, path, *, signatures=None, samples=None) -> Path:
             Without a text input the two are alike. None: both, or `portable` alone where
             text comes in and an output has a free axis (tokens a byte).
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
+        tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
+            float32 keeps in a network of a few layers; one of dozens may need 5e-5.
 
     Returns:
         `path`.
@@ -46,7 +49,7 @@ def to_saved_model(model, path, *, signatures=None, samples=None) -> Path:
     check_replaceable(path, OURS, "saved_model.pb")
     with beside(path) as target:
         write_saved_model(model, target, signatures, tokenizers)
-        prove("saved_model", target, model, samples, signatures, tokenizers)
+        prove("saved_model", target, model, samples, signatures, tokenizers, tolerance)
     return path
 
 

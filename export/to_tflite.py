@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mmzoo.export.manifest import check_file
+from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import prove
 from mmzoo.export.signature import load_model
 from mmzoo.export.to_saved_model import write_saved_model
@@ -14,7 +15,7 @@ from mmzoo.export.tokens import split_tokenizers
 from mmzoo.files import beside
 
 
-def to_tflite(model, path, *, samples=None) -> Path:
+def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
     """Writes a float32 TFLite file (builtin operators, free batch), and proves it.
 
     Flex operators are never enabled: no TFLite runtime from a package registry runs them.
@@ -24,6 +25,8 @@ def to_tflite(model, path, *, samples=None) -> Path:
             and tokenises them, the file takes the token ids, under the same name.
         path: File to write, or to replace once the new one holds.
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
+        tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
+            float32 keeps in a network of a few layers; one of dozens may need 5e-5.
 
     Returns:
         `path`. The file has one signature, `portable`.
@@ -38,7 +41,7 @@ def to_tflite(model, path, *, samples=None) -> Path:
     check_file(path)
     with beside(path) as target:
         write_tflite(model, target)
-        prove("tflite", target, model, samples, tokenizers=tokenizers)
+        prove("tflite", target, model, samples, tokenizers=tokenizers, tolerance=tolerance)
     return path
 
 

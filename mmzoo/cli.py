@@ -93,6 +93,9 @@ def export(
     classes: Annotated[
         Path | None, typer.Option(help="A text file with a class name a line.")
     ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference, as a part of an output's scale.")
+    ] = 1e-5,
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
     ] = False,
@@ -108,6 +111,7 @@ def export(
         formats=tuple(formats.split(",")),
         samples=None if samples is None else load_samples(samples),
         classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
+        tolerance=tolerance,
     )
     _print_certificate(bundle.certificate)
     typer.echo(f"Bundle: {bundle.path}")

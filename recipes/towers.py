@@ -72,13 +72,14 @@ def train(modality, *, seed, steps, batch_size):
         metrics=["accuracy"],
     )
     epochs = max(1, steps // 250)
+    steps_per_epoch = steps // epochs
     start = time.perf_counter()
     with training.RichProgress(modality, ["accuracy", "val_accuracy"]) as bar:
         model.fit(
-            data, epochs=epochs, steps_per_epoch=steps // epochs, shuffle=False,
+            data, epochs=epochs, steps_per_epoch=steps_per_epoch, shuffle=False,
             validation_data=validation, callbacks=[bar], verbose=0,
         )  # fmt: skip
-    figures = {"steps": steps, "batch_size": batch_size, "seed": seed}
+    figures = {"steps": epochs * steps_per_epoch, "batch_size": batch_size, "seed": seed}
     figures["seconds"] = time.perf_counter() - start
     for split in ("validation", "test"):
         inputs, labels = concepts.draw_samples(split)

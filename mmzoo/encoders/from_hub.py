@@ -46,7 +46,8 @@ def hub_encoder(
 
     Raises:
         ValueError: If nothing tells what the module takes, it is of another modality, or its
-            waveforms are not at 16 kHz.
+            waveforms are not at 16 kHz, or an option is for another kind of module.
+        ResolveError: If the module is not here and can't be fetched.
     """
     contract = contract or find_contract(handle)
     if contract.modality != modality:
@@ -61,6 +62,11 @@ def hub_encoder(
             f"Expected a module with a tokenizer apart for `tokenized=True`. Received: {handle}, "
             f"which takes {takes.kind}."
         )
+    if seconds is not None and takes.kind != "waveform":
+        raise ValueError(
+            f"Expected `seconds` only for a module that takes waveforms. Received: {handle}, "
+            f"which takes {takes.kind}, and seconds={seconds}."
+        )
     shape, dtype = INPUTS["string" if preprocessor else takes.kind]
     if takes.kind == "waveform":
         if takes.sample_rate != SAMPLE_RATE:
@@ -73,6 +79,9 @@ def hub_encoder(
     x = inputs
     if takes.kind == "image":
         x = _as_expected(x, takes)
+    low, high = (takes.kind == "waveform" and takes.value_range) or (-1, 1)
+    if (low, high) != (-1, 1):
+        x = layers.Rescaling((high - low) / 2, offset=(high + low) / 2, name="rescale")(x)
     if preprocessor:
         x = HubLayer(preprocessor, embed=embed, name="preprocessor")(x)
     module = HubLayer(
@@ -80,15 +89,21 @@ def hub_encoder(
     )
     outputs = module(x)
     places = contract.outputs
-    pooled = None if places.pooled is None else _at(outputs, places.pooled)
-    tokens = None if places.tokens is None else _at(outputs, places.tokens)
+    pooled = None if places.pooled is None else _at(outputs, places.pooled, handle)
+    tokens = None if places.tokens is None else _at(outputs, places.tokens, handle)
+    first = _known(preprocessor) if preprocessor else None
+    mask = None
+    if places.mask is not None:
+        mask = AsMask(name="mask")(_at(outputs, places.mask, handle))
+    elif tokens is not None and first and first.outputs.mask is not None:
+        # BERT gives no mask: that of its ids is that of its tokens.
+        mask = AsMask(name="mask")(_at(x, first.outputs.mask, preprocessor))
     if tokens is None:
         tokens = layers.Reshape((1, -1), name="one_token")(pooled)
-    mask = AllTrue(name="mask")(tokens)
-    if places.mask is not None:
-        mask = AsMask(name="mask")(_at(outputs, places.mask))
+    if mask is None:
+        mask = AllTrue(name="mask")(tokens)
     if pooled is None:
-        pooled = layers.GlobalAveragePooling1D(name="mean")(tokens)
+        pooled = MaskedMean(name="mean")(tokens, mask)
     if units is not None:
         tokens = layers.Dense(units, activation="relu", name="tokens")(tokens)
         pooled = layers.Dense(units, name="pooled")(pooled)
@@ -120,13 +135,9 @@ def find_contract(handle) -> Contract:
 
     Raises:
         ValueError: If there is none.
+        ResolveError: If only the module could say, and it is not here and can't be fetched.
     """
-    try:
-        found = read_contract(resolve(handle, offline=True))
-    except ResolveError:
-        found = None  # the layer will fetch it; the catalogue may know it already
-    entry = find(handle)
-    found = found or (entry.contract if entry else None)
+    found = _known(handle) or read_contract(resolve(handle))
     if found is None:
         raise ValueError(
             "Expected a module that says what it takes (`assets.extra/module.json`) or that "
@@ -135,11 +146,21 @@ def find_contract(handle) -> Contract:
     return found
 
 
+def _known(handle):
+    """The contract of a module as far as this machine knows it, or None."""
+    try:
+        found = read_contract(resolve(handle, offline=True))
+    except ResolveError:
+        found = None  # the layer will fetch it; the catalogue may know it already
+    entry = find(handle)
+    return found or (entry.contract if entry else None)
+
+
 def _as_expected(images, takes):
     """uint8 pictures to the size and range that a module takes."""
     x = images
     low, high = takes.value_range or (0, 255)
-    if (low, high) != (0, 255):
+    if (low, high) != (0, 255) or takes.dtype != "uint8":  # uint8 would be resized to integers
         x = layers.Rescaling((high - low) / 255, offset=low, name="rescale")(x)
     if takes.size is not None:
         x = Resize(*takes.size, name="resize")(x)
@@ -150,8 +171,34 @@ def _as_expected(images, takes):
     return x
 
 
-def _at(outputs, place):
-    return outputs if place == "" else outputs[place]
+def _at(outputs, place, handle):
+    """What stands at a place that a contract names."""
+    if place == "" and keras.utils.is_keras_tensor(outputs):
+        return outputs
+    known = {}
+    if isinstance(outputs, dict):
+        known = outputs
+    elif isinstance(outputs, list | tuple):
+        known = dict(enumerate(outputs))
+    if place not in known:
+        raise ValueError(
+            f"Expected the contract of {handle} to name one of its outputs "
+            f"{sorted(known, key=str) or ['']}. Received: {place!r}."
+        )
+    return known[place]
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class MaskedMean(layers.Layer):
+    """Mean of the tokens that a mask keeps; zeros where it keeps none."""
+
+    def call(self, tokens, mask):
+        kept = ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
+        return ops.sum(tokens * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
+
+    def compute_output_spec(self, tokens, mask):
+        del mask
+        return keras.KerasTensor((tokens.shape[0], tokens.shape[-1]), dtype=self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
