@@ -7,7 +7,7 @@ import numpy as np
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import FORMATS, PATHS, Bundle, check_bundle_place, scores_output
-from mmzoo.export.parity import TOLERANCE
+from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.prove import answers, describe_signatures
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.signature import describe, load_model
@@ -55,11 +55,13 @@ def export_bundle(
         raise ValueError(f"`formats` must be some of {FORMATS}. Received: {formats}.")
     path = Path(path)
     check_bundle_place(path)
-    model, tokenizers = split_tokenizers(load_model(model))
+    check_tolerance(tolerance)
+    original = load_model(model)
+    model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
     samples = default_samples(inputs, tokenizers) if samples is None else samples
-    samples = samples.fit(inputs, tokenizers)
-    reference = answers(model, samples)
+    samples = samples.with_ids(tokenizers).fit(inputs)
+    reference = answers(model, samples, original)
     with beside(path) as place:
         place.mkdir()
         for name in formats:
@@ -103,7 +105,7 @@ def _manifest(place, model, inputs, outputs, formats, samples, classes):
         **describe_signatures("", inputs, outputs)["portable"],
         "classes": classes,
         "text": "token ids, of the SavedModel's signature `tokenize`"
-        if samples.texts
+        if any(tensor.tokens_of for tensor in inputs)
         else "UTF-8 bytes, zero padded",
         "audio": {"sample_rate": 16_000, "channels": 1, "range": [-1, 1]},
         "formats": entries,

@@ -40,7 +40,15 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         name: _certify_format(bundle, name, entry, manifest, samples, reference)
         for name, entry in manifest["formats"].items()
     }
-    packages = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "onnx", "tf2onnx")
+    packages = (
+        "tensorflow",
+        "tensorflow-text",
+        "keras",
+        "ai-edge-litert",
+        "onnxruntime",
+        "onnx",
+        "tf2onnx",
+    )
     return {
         "holds": bool(formats) and all(entry["holds"] for entry in formats.values()),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -69,6 +77,8 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     scores = scores_output(manifest)
     tolerance = manifest.get("tolerance", TOLERANCE)
     wanted = 0
+    if name == "saved_model" and samples.texts:
+        result["breaches"] += _tokenize_breaches(bundle / entry["path"], inputs, samples)
     for signature, tensors in entry["signatures"].items():
         # Token ids cut to another length are those of no text: strings have no such samples.
         texts = any(
@@ -120,6 +130,23 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         result["breaches"].append(f"{len(result['checks'])} of {wanted} checks were made")
     result["holds"] = not result["breaches"]
     return result
+
+
+def _tokenize_breaches(path, tensors, samples):
+    """Runs the signature `tokenize` on every text; its ids must be equal."""
+    texts, count = samples.strings(), len(samples)
+    texts = {name: value.astype("S") for name, value in texts.items()}
+    try:
+        run = run_artifact("saved_model", path, texts, [(count, count)], signature="tokenize")
+    except RuntimeFailure as error:
+        return [f"tokenize: {error}"]
+    made = run.outputs[0]
+    return [
+        f"tokenize: other token ids {tensor.name!r} than the Keras model's tokenizer"
+        for tensor in tensors
+        if tensor.tokens_of
+        and not np.array_equal(made.get(tensor.name), samples.inputs[tensor.name])
+    ]
 
 
 def _for_signature(inputs, tensors):

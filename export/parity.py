@@ -5,6 +5,16 @@ import dataclasses
 import numpy as np
 
 TOLERANCE = 1e-5  # of the output's scale, float32
+LARGEST_TOLERANCE = 1e-3
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raises ValueError unless a certificate of this tolerance says something."""
+    if not 0 <= tolerance <= LARGEST_TOLERANCE:
+        raise ValueError(
+            f"`tolerance` must be at most {LARGEST_TOLERANCE} of an output's scale. Received: "
+            f"tolerance={tolerance}. A larger difference is no rounding: look for its cause."
+        )
 
 
 class ParityError(AssertionError):

@@ -4,6 +4,7 @@ import numpy as np
 
 from mmzoo.export.manifest import Tensor, changed_files, load_bundle, scores_output
 from mmzoo.export.runtimes.process import run_artifact
+from mmzoo.files import sha256
 
 
 def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dict]:
@@ -31,6 +32,14 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
         raise ValueError(
             f"Expected one of the bundle's formats {sorted(manifest['formats'])}. "
             f"Received: {format!r}. Export the model with --formats {format}."
+        )
+    certificate = bundle.certificate
+    if certificate["holds"] is not True or certificate["manifest_sha256"] != sha256(
+        bundle.path / "manifest.json"
+    ):
+        raise ValueError(
+            f"Expected a bundle whose certificate holds for its manifest. Received: {bundle.path}. "
+            "`mmzoo verify` says what is wrong."
         )
     tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     names = list(dict.fromkeys(tensor.tokens_of or tensor.name for tensor in tensors))

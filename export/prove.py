@@ -21,6 +21,7 @@ def prove(
     signatures=None,
     tokenizers=(),
     tolerance: float = TOLERANCE,
+    original: keras.Model | None = None,
 ) -> None:
     """Runs one artifact in its runtime, in a fresh process, against the Keras model.
 
@@ -33,6 +34,7 @@ def prove(
         signatures: Names of the signatures to run; None: all that the format has.
         tokenizers: Those that were cut off the model.
         tolerance: Largest difference of a float output, as a part of its scale.
+        original: The model of strings that tokenizers were cut off; its answers count.
 
     Raises:
         ParityError: If an answer differs.
@@ -42,7 +44,7 @@ def prove(
     if samples is None:
         known = takes_concepts(inputs)
         samples = default_samples(inputs, tokenizers) if known else random_samples(inputs)
-    samples = samples.fit(inputs, tokenizers)
+    samples = samples.with_ids(tokenizers).fit(inputs)
     entries = describe_signatures(name, inputs, outputs)
     unknown = sorted(set(signatures or ()) - set(entries))
     if unknown:
@@ -57,7 +59,7 @@ def prove(
     manifest = {
         **entries["portable"], "classes": None, "formats": {name: entry}, "tolerance": tolerance,
     }  # fmt: skip
-    certificate = certify(artifact.parent, manifest, samples, answers(model, samples))
+    certificate = certify(artifact.parent, manifest, samples, answers(model, samples, original))
     raise_on_breach(certificate)
 
 
@@ -79,8 +81,11 @@ def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) 
     return {key: signatures[key] for key in signature_names(name, **portable)}
 
 
-def answers(model: keras.Model, samples: Samples) -> dict:
+def answers(model: keras.Model, samples: Samples, original: keras.Model | None = None) -> dict:
     """The Keras model's answers for the samples, and for those of other sizes.
+
+    Where tokenizers were cut off it, the samples' answers are those of the model that it was
+    cut from, on strings: what went wrong in the cut can't prove itself.
 
     Returns:
         Dict of "samples", "short", "long" to a dict of output name to array. A size that
@@ -93,7 +98,12 @@ def answers(model: keras.Model, samples: Samples) -> dict:
     found = {}
     for key, values in {"samples": samples.inputs, **samples.resized(inputs)}.items():
         try:
-            found[key] = predict(model, values)
+            if key == "samples" and samples.texts and original is not None:
+                names = {tensor.name for tensor in describe(original)[0]}
+                taken = {**samples.inputs, **samples.strings()}
+                found[key] = predict(original, {name: taken[name] for name in names})
+            else:
+                found[key] = predict(model, values)
         except (tf.errors.InvalidArgumentError, ValueError) as error:
             if key == "samples":
                 raise ValueError(

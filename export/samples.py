@@ -76,20 +76,37 @@ class Samples:
             digest.update(value.tobytes())
         return digest.hexdigest()
 
-    def fit(self, tensors: list[Tensor], tokenizers=()) -> "Samples":
-        """Returns the samples of just these inputs; `tokenizers` make ids of texts.
+    def with_ids(self, tokenizers) -> "Samples":
+        """Returns the samples with token ids made of their texts; given ids are not believed.
+
+        Raises:
+            ValueError: If there is no text for a tokenizer.
+        """
+        inputs, texts = dict(self.inputs), dict(self.texts)
+        for tokenizer in tokenizers:
+            text = texts.get(tokenizer.source, inputs.pop(tokenizer.source, None))
+            if text is None or text.dtype != "uint8" or text.ndim != 2:
+                raise ValueError(
+                    f"Expected samples: {tokenizer.source!r} takes texts, as UTF-8 bytes, uint8 "
+                    f"(samples, length). Received: {sorted(self.inputs)}. Pass `samples`."
+                )
+            texts[tokenizer.source] = text
+            inputs |= tokenizer.ids_of_bytes(text)
+        return dataclasses.replace(self, inputs=inputs, texts=texts)
+
+    def strings(self) -> dict:
+        """The texts as arrays of bytes `(samples,)`."""
+        return {
+            name: np.array([bytes(row).rstrip(b"\0") for row in rows], "O")
+            for name, rows in self.texts.items()
+        }
+
+    def fit(self, tensors: list[Tensor]) -> "Samples":
+        """Returns the samples of just these inputs.
 
         Raises:
             ValueError: If an input has no samples, or they differ from it in dtype or shape.
         """
-        for tokenizer in tokenizers:
-            text = self.inputs.get(tokenizer.source)
-            if tokenizer.source not in self.texts and text is not None and text.dtype == "uint8":
-                inputs = self.inputs | tokenizer.ids_of_bytes(text)
-                texts = self.texts | {tokenizer.source: text}
-                return dataclasses.replace(self, inputs=inputs, texts=texts).fit(
-                    tensors, tokenizers
-                )
         names = [tensor.name for tensor in tensors]
         missing = sorted(set(names) - set(self.inputs))
         if missing:
@@ -164,7 +181,7 @@ def load_samples(path: Path) -> Samples:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name.removeprefix("input/"): archive[name] for name in archive.files}
             texts = {n[5:]: arrays.pop(n) for n in list(arrays) if n.startswith("text/")}
-    except (OSError, ValueError, EOFError) as error:
+    except NPZ_ERRORS as error:
         raise ValueError(
             f"Expected an .npz file of samples. Received: {path}, which NumPy can't read: {error}"
         ) from error
@@ -198,7 +215,7 @@ def default_samples(inputs: list[Tensor], tokenizers=()) -> Samples:
             f"({KNOWN}). Received: {[(t.name, t.dtype, t.shape) for t in inputs]}. "
             "Pass `samples` (--samples FILE.npz)."
         )
-    return concept_samples().fit(inputs, tokenizers)
+    return concept_samples().with_ids(tokenizers).fit(inputs)
 
 
 def random_samples(inputs: list[Tensor], count: int = 20, size: int = 16) -> Samples:

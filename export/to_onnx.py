@@ -39,12 +39,16 @@ def to_onnx(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
             `path` is a folder.
         ParityError: If onnxruntime answers otherwise; nothing is written.
     """
-    model, tokenizers = split_tokenizers(load_model(model))
+    original = load_model(model)
+    model, tokenizers = split_tokenizers(original)
     path = Path(path)
     check_file(path)
     with beside(path) as target:
         write_onnx(model, target)
-        prove("onnx", target, model, samples, tokenizers=tokenizers, tolerance=tolerance)
+        prove(
+            "onnx", target, model, samples, tokenizers=tokenizers,
+            tolerance=tolerance, original=original,
+        )  # fmt: skip
     return path
 
 

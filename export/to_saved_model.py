@@ -44,12 +44,16 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
 
     Differs: from `model.export`, which stores each variable twice.
     """
-    model, tokenizers = split_tokenizers(load_model(model))
+    original = load_model(model)
+    model, tokenizers = split_tokenizers(original)
     path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
     with beside(path) as target:
         write_saved_model(model, target, signatures, tokenizers)
-        prove("saved_model", target, model, samples, signatures, tokenizers, tolerance)
+        prove(
+            "saved_model", target, model, samples, signatures=signatures, tokenizers=tokenizers,
+            tolerance=tolerance, original=original,
+        )  # fmt: skip
     return path
 
 
@@ -62,7 +66,9 @@ def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizer
         )
     # The root holds the raw variables: with a Keras model as root they are lost on the way.
     root = tf.Module(name="root")
-    root.model_variables = [variable.value for variable in model.variables]
+    models = [model, *(each.model for each in tokenizers)]
+    variables = {id(v): v.value for each in models for v in each.variables}
+    root.model_variables = list(variables.values())
     functions = {}
     for name in signatures:
         if name not in SIGNATURES:
@@ -73,7 +79,6 @@ def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizer
         functions[name] = _signature(model, inputs, tokenizers if strings else (), strings)
     if tokenizers:
         functions["tokenize"] = _tokenize(tokenizers)
-    models = [model, *(each.model for each in tokenizers)]
     root.resources = [r for each in models for r in find_resources(each, functions.values())]
     tf.saved_model.save(root, str(path), signatures=functions)
     return path

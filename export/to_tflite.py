@@ -36,12 +36,16 @@ def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
             `path` is a folder.
         ParityError: If ai-edge-litert answers otherwise; nothing is written.
     """
-    model, tokenizers = split_tokenizers(load_model(model))
+    original = load_model(model)
+    model, tokenizers = split_tokenizers(original)
     path = Path(path)
     check_file(path)
     with beside(path) as target:
         write_tflite(model, target)
-        prove("tflite", target, model, samples, tokenizers=tokenizers, tolerance=tolerance)
+        prove(
+            "tflite", target, model, samples, tokenizers=tokenizers,
+            tolerance=tolerance, original=original,
+        )  # fmt: skip
     return path
 
 

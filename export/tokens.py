@@ -1,6 +1,7 @@
 """Where strings end in a model: its tokenizers, cut off for the formats that carry none."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,16 +57,25 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
     # From each string tensor to the input that it comes from.
     origin = {id(given[key]): given[key] for key in strings}
     tokenizers: list[Tokenizer] = []
+    done: dict[tuple[int, int], Any] = {}
+    taken_names, made_names = names, set[str]()
     replaced: dict[str, list] = {name: [] for name in names}
 
     def call(operation, *args, **kwargs):
         tensors = [t for t in keras.tree.flatten((args, kwargs)) if id(t) in origin]
         if isinstance(operation, keras.Model) and tensors:
-            return _walk(operation, args[0], call)
+            return _walk(operation, args[0] if args else kwargs["inputs"], call)
+        if tensors and (id(operation), id(tensors[0])) in done:
+            return done[id(operation), id(tensors[0])]  # the same tokenizer once more
         result = operation(*args, **kwargs)
         if not tensors:
             return result
         source = origin[id(tensors[0])]
+        if not isinstance(result, dict | keras.KerasTensor):
+            raise ValueError(
+                f"Expected a tensor of token ids, or a dict of them. Received: "
+                f"{type(result).__name__} from layer {operation.name!r}."
+            )
         made = dict(result) if isinstance(result, dict) else {"": result}
         leaves = keras.tree.flatten(made)
         if all(leaf.dtype == "string" for leaf in leaves):
@@ -86,9 +96,17 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
             for key, leaf in made.items()
         }
         found = tuple(token.name for token in tokens.values())
+        clash = sorted(set(found) & (taken_names - {source.name} | made_names))
+        if clash:
+            raise ValueError(
+                f"Expected one tokenizer a string input, and no other input of the names {found}. "
+                f"Received: {clash} twice. Give each tokenizer an input of its own."
+            )
+        made_names.update(found)
         tokenizers.append(Tokenizer(source.name, found, keras.Model(source, result)))
         replaced[source.name] += tokens.values()
-        return tokens if isinstance(result, dict) else tokens[""]
+        done[id(operation), id(tensors[0])] = tokens if isinstance(result, dict) else tokens[""]
+        return done[id(operation), id(tensors[0])]
 
     inputs = keras.tree.map_structure(lambda t: given[id(t)], model._inputs_struct)
     outputs = _walk(model, inputs, call)
@@ -102,4 +120,21 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
 
 def _walk(function, inputs, call):
     """Calls a functional model's layers one by one, on symbolic tensors."""
+    if isinstance(function, keras.Sequential):
+        function = function._functional
+    given = inputs
+    if isinstance(inputs, dict) and not isinstance(function._inputs_struct, dict):
+        inputs = [inputs.get(t.name) for t in function.inputs]  # as Keras matches them: by name
+        fits = len(given) == len(inputs) and all(value is not None for value in inputs)
+    else:
+        paths = [
+            [path for path, _ in keras.tree.flatten_with_path(each)]
+            for each in (inputs, function._inputs_struct)
+        ]
+        fits = paths[0] == paths[1]
+    if not fits:
+        raise ValueError(
+            f"Expected the nested model {function.name!r} to be called with "
+            f"{function._inputs_struct}. Received: {given}."
+        )
     return function._run_through_graph(inputs, call_fn=call)
