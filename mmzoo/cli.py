@@ -167,7 +167,9 @@ def _print_certificate(certificate: dict) -> None:
     import rich.table
 
     columns = ["format", "signature", "sizes", "batch", "output", "max |Δ|", "of scale", "top-1"]
-    table = rich.table.Table(*columns, "holds", title="Certificate")
+    table = rich.table.Table(
+        *columns, "holds", title=f"Certificate, tolerance {certificate['tolerance']:g}"
+    )
     for name, entry in certificate["formats"].items():
         for check in entry["checks"]:
             top1 = check["top1_agreement"]

@@ -51,14 +51,18 @@ CLASSES = 128
 TOLERANCE = {"shipped": 1e-5, "scratch": 1e-5, "pretrained": 5e-5}
 
 
-def make_data(modalities, heads, batch_size, seed, tokenizer=None):
-    """Returns the endless training stream and the validation set, one target a head."""
+def make_data(modalities, heads, batch_size, seed, tokenizer=None, first=0):
+    """Returns the endless training stream from a batch on, and the validation set.
+
+    Each has one target a head.
+    """
 
     def targets(inputs, label):
         one_hot = tf.one_hot(label, CLASSES)
         return as_taken(inputs, modalities, tokenizer), dict.fromkeys(heads, one_hot)
 
-    train = stream.training_stream(concepts.load_sources("train"), batch_size, seed, modalities)
+    sources = concepts.load_sources("train")
+    train = stream.training_stream(sources, batch_size, seed, modalities, first)
     validation = tf.data.Dataset.from_tensor_slices(concepts.draw_samples("validation", 4))
     return train.map(targets), validation.batch(64).map(targets).cache()
 
@@ -133,13 +137,16 @@ def train(fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch
     if kind == "pretrained":
         tokenizer = encoders.tokenizer(ENCODERS[kind]["text"])
     to_train, model = build_model(fusion_kind, modalities, kind)
-    data, validation = make_data(modalities, list(to_train.output), batch_size, seed, tokenizer)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05)
     shown = ["fused_accuracy", "val_fused_accuracy"]
     history: dict[str, list] = {}
     start = time.perf_counter()
-    for number, (planned, highest, fine_tune) in enumerate(STAGES[kind]):
+    for planned, highest, fine_tune in STAGES[kind]:
         count = planned if epochs is None else epochs
+        first = len(history.get("loss", [])) * steps_per_epoch
+        data, validation = make_data(
+            modalities, list(to_train.output), batch_size, seed, tokenizer, first
+        )
         for m in modalities if kind != "scratch" else ():
             to_train.get_layer(f"{m}_encoder").get_layer("module").trainable = fine_tune
         rate = keras.optimizers.schedules.CosineDecay(
@@ -155,7 +162,7 @@ def train(fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch
         )
         with training.RichProgress("+".join(modalities), shown) as bar:
             done = to_train.fit(
-                data.skip(number * 10_000), epochs=count, steps_per_epoch=steps_per_epoch,
+                data, epochs=count, steps_per_epoch=steps_per_epoch,
                 shuffle=False, validation_data=validation, callbacks=[bar, stop], verbose=0,
             ).history  # fmt: skip
         for name, values in done.items():

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     """A model, its bundle, and a picture, a recording and faults of our own."""
     folder = tmp_path_factory.mktemp("cli")
     keras.utils.set_random_seed(1)
-    _, model = build_model("interactive", units=8)
+    _, model = build_model("interactive", kind="scratch")
     model.save(folder / "model.keras")
     inputs, labels = concepts.draw_samples("test", 1)
     samples = Samples({name: value[::6] for name, value in inputs.items()}, labels[::6])

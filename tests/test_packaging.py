@@ -35,10 +35,22 @@ def test_every_folder_with_code_is_a_listed_package():
 
 
 def test_every_data_file_is_listed():
-    for package, files in CONFIG["options.package_data"].items():
+    """Each file is matched by a pattern, and each pattern by a file, below folders of data too."""
+    packages = {package.replace(".", "/") for package in CONFIG["options"]["packages"].split()}
+    listed = 0
+    for package, patterns in CONFIG["options.package_data"].items():
         folder = ROOT / package.replace(".", "/")
-        found = {p.name for p in folder.iterdir() if p.is_file() and p.suffix != ".py"}
-        assert found == set(files.split()), package
+        others = [ROOT / other for other in packages if other != package.replace(".", "/")]
+        files = {
+            path for path in folder.rglob("*")
+            if path.is_file() and path.suffix not in (".py", ".pyc")
+            and not any(path.is_relative_to(o) for o in others if o.is_relative_to(folder))
+        }  # fmt: skip
+        matched = {pattern: set(folder.glob(pattern)) & files for pattern in patterns.split()}
+        assert all(matched.values()), package
+        assert set().union(*matched.values()) == files, package
+        listed += len(files)
+    assert listed >= 5 + 2 + 1 + 3 * 7
 
 
 @pytest.mark.parametrize("name", ["export", "recipes"])

@@ -7,20 +7,21 @@ from mmzoo.data.concepts import AUDIO_SAMPLES, MODALITIES, Sources
 
 
 def training_stream(
-    sources: Sources, batch_size: int, seed: int = 0, modalities=MODALITIES
+    sources: Sources, batch_size: int, seed: int = 0, modalities=MODALITIES, first: int = 0
 ) -> tf.data.Dataset:
     """An endless stream of augmented batches.
 
     A step takes `batch_size` classes in turn from a shuffled deck of all classes, and for
     each an independent picture, phrase and clip of that class; all are augmented.
-    Batch k depends on the seed and k alone: a run can be resumed with `.skip(k)`, and the
-    number of threads changes nothing.
+    Batch k depends on the seed and k alone: a run is resumed with `first=k`, at no cost, and
+    the number of threads changes nothing.
 
     Args:
         sources: What to draw from; every class needs at least one item a modality.
         batch_size: Positive int.
         seed: Int.
         modalities: Which of the three to draw. Leaving one out changes nothing in the others.
+        first: Number of the batch to begin with.
 
     Returns:
         Dataset of `({modality: batch}, label)`, with `label` int32 `(batch,)`.
@@ -67,7 +68,7 @@ def training_stream(
         label = tf.concat(decks, 0)[place % classes :][:batch_size]
         return {name: draw[name](label, key) for name in modalities}, label
 
-    stream = tf.data.Dataset.counter().map(
+    stream = tf.data.Dataset.counter(first).map(
         batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return stream.prefetch(tf.data.AUTOTUNE)

@@ -160,7 +160,7 @@ def _as_expected(images, takes):
     """uint8 pictures to the size and range that a module takes."""
     x = images
     low, high = takes.value_range or (0, 255)
-    if (low, high) != (0, 255) or takes.dtype != "uint8":  # uint8 would be resized to integers
+    if (low, high) != (0, 255) or takes.size is not None:  # TFLite resizes no uint8
         x = layers.Rescaling((high - low) / 255, offset=low, name="rescale")(x)
     if takes.size is not None:
         x = Resize(*takes.size, name="resize")(x)
@@ -168,6 +168,8 @@ def _as_expected(images, takes):
         mean = np.broadcast_to(np.asarray(takes.mean or 0.0, "float32"), (3,))
         std = np.broadcast_to(np.asarray(takes.std or 1.0, "float32"), (3,))
         x = layers.Rescaling((1 / std).tolist(), (-mean / std).tolist(), name="standardize")(x)
+    if takes.dtype == "uint8" and x is not images:
+        x = AsPixels(name="pixels")(x)
     return x
 
 
@@ -186,6 +188,17 @@ def _at(outputs, place, handle):
             f"{sorted(known, key=str) or ['']}. Received: {place!r}."
         )
     return known[place]
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
+class AsPixels(layers.Layer):
+    """Floats in [0, 255] to the nearest uint8."""
+
+    def call(self, images):
+        return ops.cast(images + 0.5, "uint8")
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor(images.shape, dtype="uint8")
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")

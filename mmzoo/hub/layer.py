@@ -3,7 +3,6 @@
 import re
 import shutil
 import tempfile
-import warnings
 import weakref
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import keras
 import tensorflow as tf
 from keras.src.saving.serialization_lib import in_safe_mode
 
-from mmzoo.hub.cache import SHIPPED
 from mmzoo.hub.handles import parse
 from mmzoo.hub.module import TF1, Module, fingerprint, load_module
+from mmzoo.hub.resolve import resolve, ships
 from mmzoo.hub.running import (
     cast_outputs,
     check_strategy,
@@ -48,7 +47,8 @@ class HubLayer(NamedWeights):
 
     Call arguments:
         inputs: Tensor, or nested structure of tensors, as the module takes it. Numbers are
-            cast to the module's dtypes; strings `(batch, 1)` become `(batch,)`.
+            cast to the module's dtypes, but floats never to integers; strings `(batch, 1)`
+            become `(batch,)`.
         training: Optional bool.
 
     Returns:
@@ -78,6 +78,11 @@ class HubLayer(NamedWeights):
         self, handle, *, trainable=False, frozen=(), signature=None, output_key=None,
         batched=None, embed=False, saved=None, **kwargs,
     ):  # fmt: skip
+        if "string" in str(kwargs.get("dtype")):
+            raise ValueError(
+                "Expected `dtype` as the dtype of floats, or a policy. Received: "
+                f"dtype={kwargs['dtype']!r}. For strings write keras.Input((), dtype='string')."
+            )
         super().__init__(trainable=trainable, autocast=False, **kwargs)
         self.handle = str(parse(handle))  # one spelling, and of a folder its whole path
         self.signature = signature
@@ -100,8 +105,8 @@ class HubLayer(NamedWeights):
             self._load(folder)
         if frozen:
             self.freeze(*frozen)
-        if trainable:
-            self._check_trainable()
+        if trainable and self._refusal():
+            raise ValueError(self._refusal())
         self._apply_trainable()
         self.built = True
 
@@ -120,14 +125,15 @@ class HubLayer(NamedWeights):
             )
         return self._module
 
-    def _check_trainable(self):
+    def _refusal(self):
         module = getattr(self, "_module", None)
-        if module is not None and not module.fine_tunable:
-            form = "the TF1 format" if module.kind == TF1 else "signatures only"
-            raise ValueError(
-                f"Expected `trainable=False`: {self.handle} is a module of {form}, which runs "
-                "but can't be fine-tuned. Received: trainable=True."
-            )
+        if module is None or module.fine_tunable:
+            return ""
+        form = "the TF1 format" if module.kind == TF1 else "signatures only"
+        return (
+            f"Expected `trainable=False`: {self.handle} is a module of {form}, which runs but "
+            "can't be fine-tuned. Received: trainable=True."
+        )
 
     def _regularizers(self):
         return [] if self._module is None else self._module.losses
@@ -136,8 +142,6 @@ class HubLayer(NamedWeights):
 
     def _find(self):
         """The module's folder, or None if an archive is expected to bring it."""
-        from mmzoo.hub.resolve import resolve
-
         if not (self.embed and self._saved):
             return resolve(self.handle)
         try:
@@ -148,10 +152,11 @@ class HubLayer(NamedWeights):
 
     def _load(self, folder):
         if self._fingerprint and fingerprint(folder) != self._fingerprint:
-            warnings.warn(
-                f"The module at {folder} is not the one that layer {self.name!r} was saved "
-                "with. Its weights are restored by name into another graph.",
-                stacklevel=2,
+            raise ValueError(
+                f"Expected the module that layer {self.name!r} was saved with, of fingerprint "
+                f"{self._fingerprint[:12]}…. Received: {folder}, of {fingerprint(folder)[:12]}…: "
+                "it was changed since. Put the old one back, or build the model anew and call "
+                "its `load_weights` with the archive."
             )
         if self.module_weights:
             self._fill(folder)
@@ -234,12 +239,13 @@ class HubLayer(NamedWeights):
     def save_assets(self, dir_path):
         if not self.embed:
             return
-        if self._folder is None or not self._folder.exists():
+        folder = self._folder
+        if folder is None or not folder.exists() or fingerprint(folder) != self._fingerprint:
             raise ValueError(
-                f"Expected the module's files, to embed them. Received: {self._folder}, which is "
-                "gone. Set `layer.embed = False` to save without them."
+                f"Expected the module's files as they were loaded, to embed them. Received: "
+                f"{folder}, gone or changed. Set `layer.embed = False` to save without them."
             )
-        shutil.copytree(self._folder, Path(dir_path) / "module")
+        shutil.copytree(folder, Path(dir_path) / "module")
 
     def load_assets(self, dir_path):
         if self._module is not None or not self.embed:
@@ -276,25 +282,16 @@ class HubLayer(NamedWeights):
 
     @classmethod
     def from_config(cls, config):
-        if in_safe_mode() and _ships(config["handle"]):
+        if in_safe_mode() and ships(config["handle"]):
             # The archive's own files are not, whatever handle it gives them.
-            config = {**config, "embed": False}
-        elif in_safe_mode():
+            layer = cls(**{**config, "embed": False})
+            layer.embed = config["embed"]
+            return layer
+        if in_safe_mode():
             raise ValueError(
                 f"Layer {config.get('name')!r} runs the module {config['handle']}, and a "
                 "module is a program, which Keras' safe mode does not allow. Where you trust "
-                "the file, pass `safe_mode=False` to `keras.models.load_model`."
+                "the file, pass `safe_mode=False` to `keras.models.load_model` "
+                "(at the command line: --trust)."
             )
         return cls(**config)
-
-
-def _ships(handle):
-    """Whether a handle is resolved to files inside this package, whatever an archive says."""
-    from mmzoo.hub.resolve import resolve
-
-    if parse(handle).kind != "mmzoo":
-        return False
-    try:
-        return resolve(handle, offline=True).is_relative_to(SHIPPED)
-    except (OSError, ValueError):
-        return False

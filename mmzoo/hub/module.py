@@ -152,6 +152,11 @@ def _signature(root, signature, folder, tf1):
 def _reusable(root):
     function = root.__call__
     concrete = function.concrete_functions
+    if any(len(each.structured_input_signature[0]) == 0 for each in concrete):
+        raise ValueError(
+            "Expected a module whose `__call__` takes its inputs as the first argument. Received: "
+            f"{concrete[0].structured_input_signature}. Name a `signature` of it instead."
+        )
     taken = [each.structured_input_signature[0][0] for each in concrete]
     specs = [spec for number, spec in enumerate(taken) if spec not in taken[:number]]
     # A bare tf.Module keeps no list, and a list may lack what the functions read: a counter,

@@ -47,7 +47,7 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
     path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
     with beside(path) as target:
-        tf.saved_model.save(*_root(model, target), options=_OPTIONS)
+        tf.saved_model.save(*_root(model, target))
         extra = target / "assets.extra"
         if card is not None or contract is not None:
             extra.mkdir()
@@ -63,8 +63,6 @@ OURS = {
     "saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "SHA256SUMS",
     "keras_metadata.pb",
 }  # fmt: skip
-# The functions are stored without debug traces, which would name this machine's folders.
-_OPTIONS = tf.saved_model.SaveOptions(save_debug_info=False)
 
 
 def _root(model, target):

@@ -10,6 +10,7 @@ from mmzoo.hub.archives import ArchiveError, unpack
 from mmzoo.hub.cache import (
     ABSENT,
     BROKEN,
+    SHIPPED,
     WHOLE,
     Finding,
     find_fault,
@@ -86,6 +87,16 @@ def resolve(
         ]
         with replacing(stale):
             return _fetch(handle, findings)
+
+
+def ships(handle: str | Handle) -> bool:
+    """Whether a handle is resolved to files inside this package, whose checksums hold."""
+    if parse(handle).kind != "mmzoo":
+        return False
+    try:
+        return resolve(handle, offline=True).is_relative_to(SHIPPED)
+    except (OSError, ValueError):
+        return False
 
 
 def find(handle: str | Handle, *, checksums: bool = True) -> list[Finding]:

@@ -13,6 +13,8 @@ def fit_inputs(inputs, module: Module, one_by_one: bool, layer: str):
         ValueError: If structure, kind or shape fit none of the module's input specs.
     """
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    if any(not isinstance(value, tf.Tensor) for value in tf.nest.flatten(inputs)):
+        raise ValueError(f"Layer {layer!r} expected dense tensors. Received: {inputs}.")
     specs = module.input_specs
     if one_by_one:
         specs = [tf.nest.map_structure(_with_batch, spec) for spec in specs]
@@ -50,6 +52,8 @@ def _fit(value, spec, cast):
         return None
     if value.dtype == spec.dtype:
         return value
+    if value.dtype.is_floating and not spec.dtype.is_floating:
+        return None  # pictures in [0, 1] would be black ones
     return tf.cast(value, spec.dtype) if cast else None
 
 

@@ -1,6 +1,7 @@
 """Weights that have names of their own: frozen, thawed, saved and restored by them."""
 
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -33,9 +34,11 @@ class NamedWeights(keras.layers.Layer):
 
     @trainable.setter
     def trainable(self, value):
-        if value:
-            self._check_trainable()
-        self._trainable = bool(value)
+        # No error here: a whole model may be thawed that holds a module which can't train.
+        refused = self._refusal() if value else ""
+        if refused:
+            warnings.warn(f"{refused} It stays frozen.", stacklevel=3)
+        self._trainable = bool(value) and not refused
         self._apply_trainable()
 
     def freeze(self, *patterns: str) -> list[str]:
@@ -93,8 +96,9 @@ class NamedWeights(keras.layers.Layer):
         weights = [self.module_weights[name] for name in self._fine_tunable]
         return self.trainable and (not weights or any(weight.trainable for weight in weights))
 
-    def _check_trainable(self):
-        """Raises ValueError if the layer may not be trainable."""
+    def _refusal(self) -> str:
+        """Why the layer can't be trainable, in words; "" if it can."""
+        return ""
 
     def _regularizers(self) -> list:
         """Losses of the weights together, as functions of no argument."""
@@ -105,6 +109,8 @@ class NamedWeights(keras.layers.Layer):
         return tf.add_n([tf.cast(loss(), "float32") for loss in self._regularizers()])
 
     def _track(self, name, value, trained):
+        if any(dotted(known) == dotted(name) for known in self.module_weights):
+            raise ValueError(f"Expected weights of names apart. Received: {name!r}, too alike.")
         weight = keras.Variable(value, trainable=trained, name=dotted(name))
         self.module_weights[name] = weight
         self._track_trackable(weight, f"weight.{name}")  # how tf.train.Checkpoint names it

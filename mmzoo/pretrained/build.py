@@ -1,6 +1,7 @@
 """Modules made of pretrained weights that a user has, in mmzoo's cache."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,10 +124,9 @@ def _build(build, handle, folder, weights):
         f"# {handle}\n\n{build.about}; built by mmzoo {__version__} from published weights "
         f"({build.licence}).\n\n{model.count_params():,} parameters.\n"
     )
-    if folder.exists() and not (folder / "saved_model.pb").exists():
-        raise ValueError(f"Expected a module or nothing to replace. Received: {folder}.")
+    if folder.exists() and find_fault(folder):
+        shutil.rmtree(folder)  # a broken entry of mmzoo's own cache
     publish(model, folder, card=card, contract=contract)
-    keras.backend.clear_session()
 
 
 def _contract(model, build):

@@ -72,6 +72,7 @@ def test_resumed_by_skip(k):
     stream = training_stream(small_sources(), 5, seed=7)
     whole = batches(stream, 7)
     assert_equal(batches(stream.skip(k), 7 - k), whole[k:])
+    assert_equal(batches(training_stream(small_sources(), 5, seed=7, first=k), 7 - k), whole[k:])
 
 
 def test_threads_change_nothing():

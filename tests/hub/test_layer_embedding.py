@@ -158,7 +158,9 @@ def test_what_ships_with_mmzoo_is_trusted_and_nothing_in_its_name(folder_of, tmp
         "resolve",
         lambda handle, **options: good if handle == "mmzoo/good/1" else find(handle, **options),
     )
-    monkeypatch.setattr(importlib.import_module("mmzoo.hub.layer"), "SHIPPED", shipped)
+    resolver = importlib.import_module("mmzoo.hub.resolve")
+    monkeypatch.setattr(resolver, "SHIPPED", shipped)
+    monkeypatch.setattr(importlib.import_module("mmzoo.hub.layer"), "resolve", resolver.resolve)
     x = keras.Input((3,))
     model = keras.Model(x, HubLayer("mmzoo/good/1", name="hub")(x))
     model.save(tmp_path / "good.keras")
