@@ -119,7 +119,7 @@ def tokenizer(handle, *, contract=None, name="tokenizer") -> HubLayer:
         name: Name of the layer.
 
     Returns:
-        A `HubLayer`: string `(batch,)` to token ids, or to a dict of them.
+        A `HubLayer`: string `(batch,)` to token ids; for BERT's own preprocessors, to a dict.
 
     Raises:
         ValueError: If the module has no tokenizer apart.

@@ -208,12 +208,12 @@ def _folder_lines(folder):
 
     model = read_saved_model(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    values = sum(_count(spec.shape) for spec in model.variables)
-    trainable = sum(spec.trainable for spec in model.variables)
+    variables = [spec for spec in model.variables if spec.name != "save_counter"]
+    values = sum(_count(spec.shape) for spec in variables)
     kind = "TF1 format" if model.tf1 else "reusable" if model.reusable else "signatures only"
     yield "folder", str(folder)
     yield "size", f"{size / 1e6:.1f} MB, written by TensorFlow {model.tensorflow_version}"
-    yield "variables", f"{len(model.variables)} ({trainable} trainable), {values:,} values; {kind}"
+    yield "variables", f"{len(variables)}, {values:,} values; {kind}"
     for name, signature in model.signatures.items():
         inputs, outputs = (_tensors(signature[side]) for side in ("inputs", "outputs"))
         yield "signature", f"{name}: {inputs} → {outputs}"

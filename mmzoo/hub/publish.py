@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import warnings
 from pathlib import Path
 
 import keras
@@ -20,8 +21,8 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
     `tensorflow_hub.load`, tf_keras' `hub.KerasLayer(trainable=True)` and `HubLayer` load and
     fine-tune it. It has `__call__(inputs, training=False)`, `variables`,
     `trainable_variables`, `regularization_losses`, `weights` (a dict, by name) and the
-    signature `serving_default`. What can be trained is published as trainable, frozen at the
-    moment or not.
+    signature `serving_default`. A `HubLayer` inside is published as trainable, frozen at the
+    moment or not; a Keras layer as it is.
 
     Args:
         model: Functional Keras model of one input, or of a dict of inputs.
@@ -81,6 +82,12 @@ def _root(model, target):
         root.__call__ = run
         root.variables = [weight.value for weight in model.weights]
         root.trainable_variables = [weight.value for weight in model.trainable_weights]
+        if model.weights and not root.trainable_variables:
+            warnings.warn(
+                f"No weight of {model.name!r} is trainable, so nobody will fine-tune the module. "
+                "Set `model.trainable = True` before, if it should be.",
+                stacklevel=3,
+            )
         root.regularization_losses = [
             _loss(w) for w in model.trainable_weights if w.regularizer is not None
         ]
@@ -96,30 +103,22 @@ def _root(model, target):
 
 @contextlib.contextmanager
 def _thawed(model):
-    """All that can be trained, trainable for a moment: a module's user decides what is."""
-    layers = [layer for layer in (model, *model._flatten_layers(include_self=False))
-              if not (isinstance(layer, HubLayer) and not layer.module.fine_tunable)]  # fmt: skip
-    before = [(layer, layer._trainable) for layer in layers]
-    flags = [(weight, weight.trainable) for weight in model.weights]
-    frozen = [(layer, layer._frozen) for layer in layers if isinstance(layer, HubLayer)]
+    """Modules inside, trainable for a moment: whoever publishes them may have frozen them."""
+    inner = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, HubLayer) and layer.module.fine_tunable
+    ]
+    before = [(layer, layer._trainable, set(layer._frozen)) for layer in inner]
     try:
-        for layer in layers[1:]:  # the model's own setter would ask those that can't, too
-            if not list(layer._flatten_layers(include_self=False)):
-                layer.trainable = True
-            layer._trainable = True
-        model._trainable = True
-        for layer, _ in frozen:  # a setter does nothing where the value is the same
-            layer._frozen = set()
+        for layer in inner:
+            layer._trainable, layer._frozen = True, set()
             layer._apply_trainable()
         yield
     finally:
-        for layer, value in before:
-            layer._trainable = value
-        for layer, names in frozen:
-            layer._frozen = names
+        for layer, trainable, frozen in before:
+            layer._trainable, layer._frozen = trainable, frozen
             layer._apply_trainable()
-        for weight, value in flags:
-            weight.trainable = value
 
 
 def _by_name(model):

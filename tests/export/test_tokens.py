@@ -1,16 +1,19 @@
 """Models that take strings: exported with token ids where a format has no strings."""
 
+import dataclasses
+import importlib
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
 
-from mmzoo.export import export_bundle, to_onnx, verify_bundle
+from mmzoo.export import ParityError, export_bundle, to_onnx, verify_bundle
 from mmzoo.export.predict import predict_sample
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.samples import Samples
-from mmzoo.export.tokens import split_tokenizers
+from mmzoo.export.tokens import Tokenizer, split_tokenizers
 
 WORDS = ["apple", "pear", "plum", "cherry", "kiwi", "りんご"]
 
@@ -153,3 +156,72 @@ def test_concept_samples_are_tokenised_and_predict_takes_a_phrase(tmp_path):
 def test_a_model_of_texts_needs_samples(tmp_path):
     with pytest.raises(ValueError, match="'text' takes texts. Pass `samples`"):
         to_onnx(build(), tmp_path / "model.onnx")
+
+
+def test_inputs_of_a_nested_model_are_matched_by_name():
+    """Keras orders a dict by the names of a list model's inputs; so does the cut."""
+    text = keras.Input((), dtype="string", name="a")
+    z, b = (keras.Input((2,), name=name) for name in ("z", "b"))
+    ids = Words(name="words")(text)
+    mean = Mean(name="mean")(layers.Embedding(8, 2, name="embedding")(ids), ids > 0)
+    inner = keras.Model([text, z, b], layers.Concatenate(name="c")([mean, 10 * z, b]), name="inner")
+    given = {n: keras.Input((2,), name=n) for n in ("z", "b")}
+    given["a"] = keras.Input((), dtype="string", name="a")
+    model = keras.Model(given, inner(given))
+    portable, [tokenizer] = split_tokenizers(model)
+    values = {"z": np.ones((3, 2), "float32"), "b": 2 * np.ones((3, 2), "float32")}
+    words = tf.constant(["apple", "pear plum", "kiwi"])
+    expected = model({**{n: tf.constant(v) for n, v in values.items()}, "a": words})
+    np.testing.assert_array_equal(
+        portable({**{n: tf.constant(v) for n, v in values.items()}, **tokenizer.ids(words)}),
+        expected,
+    )
+
+
+def test_a_wrong_tokenizer_in_the_artifact_does_not_pass(tmp_path, monkeypatch):
+    ids = Tokenizer.ids
+    monkeypatch.setattr(
+        Tokenizer, "ids", lambda self, x: {n: v % 3 for n, v in ids(self, x).items()}
+    )
+    with pytest.raises(ParityError, match="tflite, output 'probability'"):
+        export_bundle(build(), tmp_path / "bundle", formats=("tflite",), samples=samples())
+
+
+def test_the_signature_tokenize_is_proven(tmp_path, monkeypatch):
+    module = importlib.import_module("mmzoo.export.to_saved_model")
+    write = module._tokenize
+
+    def wrong(tokenizers):
+        right = write(tokenizers)
+        function = tf.function(lambda text: {n: v + 1 for n, v in right(text=text).items()})
+        return function.get_concrete_function(text=tf.TensorSpec([None], tf.string, "text"))
+
+    monkeypatch.setattr(module, "_tokenize", wrong)
+    with pytest.raises(ParityError, match="tokenize: other token ids 'text'"):
+        export_bundle(build(), tmp_path / "bundle", formats=("saved_model",), samples=samples())
+
+
+def test_ids_are_not_believed():
+    _, tokenizers = split_tokenizers(build())
+    right = samples().with_ids(tokenizers)
+    stale = dataclasses.replace(right, inputs={**right.inputs, "text": 0 * right.inputs["text"]})
+    again = stale.with_ids(tokenizers)
+    np.testing.assert_array_equal(again.inputs["text"], right.inputs["text"])
+    assert again.inputs["text"].max() > 0
+    with pytest.raises(ValueError, match="'text' takes texts, as UTF-8 bytes"):
+        dataclasses.replace(right, texts={}).with_ids(tokenizers)
+
+
+def test_a_tolerance_that_says_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`tolerance` must be at most 0.001.*tolerance=1"):
+        export_bundle(build(), tmp_path / "bundle", samples=samples(), tolerance=1)
+
+
+def test_predict_wants_a_certificate_that_holds(tmp_path):
+    bundle = export_bundle(
+        build(), tmp_path / "bundle", formats=("saved_model",), samples=samples()
+    )
+    path = bundle.path / "manifest.json"
+    path.write_text(path.read_text().replace('"classes": null', '"classes": ["a","b","c","d"]'))
+    with pytest.raises(ValueError, match="whose certificate holds for its manifest"):
+        predict_sample(bundle.path, "saved_model", {"text": "apple", "number": "1"})

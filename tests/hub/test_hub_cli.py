@@ -9,6 +9,7 @@ import sys
 import pytest
 from tiny import pack, write_module
 
+from mmzoo.hub.catalogue import entries
 from mmzoo.hub.contract import Contract, Input, Outputs
 
 SOUND = Contract(
@@ -55,7 +56,7 @@ def test_list_shows_the_catalogue(mmzoo, whole, tmp_path):
     done = mmzoo("list")
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if "/" in line}
-    assert len(rows) == 35
+    assert len(rows) == len(entries())
     yamnet = rows["tfhub.dev/google/yamnet/1"]
     for word in (
         "waveform in [-1, 1] at 16000 Hz, one a call",
@@ -119,7 +120,7 @@ def test_info_reads_what_is_in_a_folder(mmzoo, whole, tmp_path):
     folder = put(whole, tmp_path / "m", SOUND.to_json())
     done = mmzoo("info", folder)
     assert done.returncode == 0, done.stderr
-    assert "variables       2 (1 trainable), 1,201 values; reusable" in done.stdout
+    assert "variables       2, 1,201 values; reusable" in done.stdout
     assert "serving_default: inputs float32(?, 300) → output_0 float32(?, 4)" in done.stdout
     assert "output          4 units (pooled: 'pooled', tokens: 'tokens')" in done.stdout
     (folder / "assets.extra/module.json").write_text("{")
