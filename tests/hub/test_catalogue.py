@@ -14,7 +14,7 @@ BY_HANDLE = {entry.handle: entry for entry in ENTRIES}
 
 
 def test_every_handle_is_canonical_and_there_once():
-    assert len(ENTRIES) == 35
+    assert len(ENTRIES) == 41
     names = [name for entry in ENTRIES for name in (entry.handle, entry.kaggle) if name]
     assert len(set(names)) == len(names)
     for name in names:
