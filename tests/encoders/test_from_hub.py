@@ -137,8 +137,11 @@ def test_strings(caches):
     model = encoders.text(handle)
     assert model.inputs[0].dtype == "string" and model.inputs[0].shape == (None,)
     found = encode(model, tf.constant(SENTENCES))
-    np.testing.assert_array_equal(
-        found["pooled"], tf.saved_model.load(str(handle))(tf.constant(SENTENCES))
+    np.testing.assert_allclose(
+        found["pooled"],
+        tf.saved_model.load(str(handle))(tf.constant(SENTENCES)),
+        rtol=1e-5,
+        atol=1e-6,
     )
     assert found["tokens"].shape == (2, 1, 512)
 
@@ -167,8 +170,8 @@ def test_strings_pass_through_the_preprocessor(bert):
     before, after = (tf.saved_model.load(str(folder)) for folder in bert)
     expected = after(before(tf.constant(SENTENCES)))
     found = encode(encoders.text(bert[1]), tf.constant(SENTENCES))
-    assert_near(found["pooled"], expected["pooled_output"], 1e-6)
-    assert_near(found["tokens"], expected["sequence_output"], 1e-6)
+    assert_near(found["pooled"], expected["pooled_output"], 1e-5)
+    assert_near(found["tokens"], expected["sequence_output"], 1e-5)
     assert encoders.text(bert[1]).get_layer("preprocessor").handle == str(bert[0])
     assert found["mask"].all()  # nothing says which are padding
 
@@ -205,7 +208,7 @@ def test_token_ids_come_from_a_tokenizer_of_its_own(caches):
     found, whole = encode(model, ids), encode(encoders.text(handle), tf.constant(SENTENCES))
     np.testing.assert_array_equal(found["tokens"], np.reshape(padded, (2, 4, 3)))
     for name in found:
-        np.testing.assert_array_equal(found[name], whole[name])
+        np.testing.assert_allclose(found[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
 # Waveforms.
@@ -224,7 +227,9 @@ def test_waveforms_come_in_the_range_of_the_contract(caches, value_range, scale)
     waves = WAVES.copy()
     waves[0, 100:] = 0
     found = encode(model, waves)
-    np.testing.assert_allclose(found["tokens"], scale * waves.reshape(2, 160, 100), rtol=1e-6)
+    np.testing.assert_allclose(
+        found["tokens"], scale * waves.reshape(2, 160, 100), rtol=1e-5, atol=1e-6
+    )
     np.testing.assert_array_equal(found["mask"].sum(1), [1, 160])
 
 
@@ -238,7 +243,7 @@ def test_a_module_of_one_waveform_runs_over_a_batch(caches, seconds):
     module = tf.saved_model.load(str(handle))
     for k, wave in enumerate(WAVES):
         assert_near(found["tokens"][k], module(wave)[1], 1e-5)
-    assert_near(found["pooled"], found["tokens"].mean(1), 1e-6)
+    assert_near(found["pooled"], found["tokens"].mean(1), 1e-5)
     assert found["mask"].all() and found["mask"].shape == found["tokens"].shape[:2]
 
 
@@ -292,6 +297,9 @@ def test_embedded_it_outlives_its_folders(caches):
     for name in ("before", "after"):
         (caches / name).rename(caches / f"gone_{name}")
     loaded = keras.models.load_model(caches / "model.keras", safe_mode=False)
-    np.testing.assert_array_equal(
-        encode(loaded, tf.constant(SENTENCES))["tokens"], expected["tokens"]
+    np.testing.assert_allclose(
+        encode(loaded, tf.constant(SENTENCES))["tokens"],
+        expected["tokens"],
+        rtol=1e-5,
+        atol=1e-6,
     )

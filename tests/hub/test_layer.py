@@ -100,7 +100,7 @@ def test_training_equals_a_native_keras_model(folder_of):
         [weight[TRAINED[0]], *norm, weight["head/kernel"], weight["head/bias"]]
         + model.get_layer("head").get_weights()
     )
-    np.testing.assert_allclose(sum(model.losses), sum(native.losses), rtol=1e-6)
+    np.testing.assert_allclose(sum(model.losses), sum(native.losses), rtol=1e-5, atol=1e-6)
     assert float(sum(model.losses)) > 0.01
     np.testing.assert_allclose(fit(model, 5), fit(native, 5), rtol=1e-5)
     order = [TRAINED[0], *TRAINED[1:3], *STATISTICS, *TRAINED[3:]]
@@ -116,12 +116,14 @@ def test_a_frozen_layer_stays_as_it_is_in_training(folder_of):
     assert changed(layer, before) == set()
     assert not np.array_equal(model.get_layer("head").get_weights()[0], head[0])
     assert layer.trainable_weights == [] and model.losses == []
-    np.testing.assert_array_equal(layer(IMAGES, training=True), layer(IMAGES, training=False))
+    np.testing.assert_allclose(
+        layer(IMAGES, training=True), layer(IMAGES, training=False), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_trainable_layer_follows_training(folder_of):
     layer = HubLayer(folder_of("image"), trainable=True)
-    np.testing.assert_array_equal(layer(IMAGES), layer(IMAGES, training=False))
+    np.testing.assert_allclose(layer(IMAGES), layer(IMAGES, training=False), rtol=1e-5, atol=1e-6)
     before = values(layer)
     first, second = layer(IMAGES, training=True), layer(IMAGES, training=True)
     assert np.abs(first - second).max() > 1e-3  # dropout
@@ -256,7 +258,7 @@ def test_a_clone_starts_from_the_modules_own_values(folder_of):
     assert copy is not layer and not changed(copy, initial) and changed(layer, initial)
     assert len(copy.trainable_weights) == 4
     clone.set_weights(model.get_weights())
-    np.testing.assert_array_equal(clone(IMAGES), model(IMAGES))
+    np.testing.assert_allclose(clone(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("built", [True, False])

