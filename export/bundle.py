@@ -74,8 +74,7 @@ def export_bundle(
             samples.save(place / "samples.npz", [t.name for t in inputs if t.tokens_of])
         arrays = {f"{key}/{n}": v for key, values in reference.items() for n, v in values.items()}
         np.savez_compressed(place / "reference.npz", **arrays)
-        manifest = _manifest(place, model, inputs, outputs, formats, samples, classes)
-        manifest["tolerance"] = tolerance
+        manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
         if classes is not None and scores_output(manifest) is None:
             raise ValueError(
                 f"Expected as many class names as one output has scores. Received: "
@@ -89,7 +88,7 @@ def export_bundle(
     return Bundle(path, manifest, certificate)
 
 
-def _manifest(place, model, inputs, outputs, formats, samples, classes):
+def _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance):
     entries = {}
     for name in formats:
         top = place / PATHS[name].split("/")[0]
@@ -116,4 +115,5 @@ def _manifest(place, model, inputs, outputs, formats, samples, classes):
             "shapes": {name: list(value.shape[1:]) for name, value in samples.inputs.items()},
         },
         "reference_sha256": sha256(place / "reference.npz"),
+        "tolerance": tolerance,
     }

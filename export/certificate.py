@@ -11,7 +11,7 @@ from mmzoo._version import __version__
 from mmzoo.export.manifest import Tensor, scores_output
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
-from mmzoo.export.samples import BATCHES, Samples
+from mmzoo.export.samples import BATCHES, Samples, as_strings
 
 RUNTIMES = {
     "saved_model": ("TensorFlow C API", "tensorflow"),
@@ -135,7 +135,6 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
 def _tokenize_breaches(path, tensors, samples):
     """Runs the signature `tokenize` on every text; its ids must be equal."""
     texts, count = samples.strings(), len(samples)
-    texts = {name: value.astype("S") for name, value in texts.items()}
     try:
         run = run_artifact("saved_model", path, texts, [(count, count)], signature="tokenize")
     except RuntimeFailure as error:
@@ -155,7 +154,7 @@ def _for_signature(inputs, tensors):
     for tensor in tensors:
         value = inputs[tensor["name"]]
         if tensor["dtype"] == "string":
-            value = np.array([bytes(row).rstrip(b"\0") for row in value], "S")
+            value = as_strings(value)
         values[tensor["name"]] = value
     return values
 

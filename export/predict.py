@@ -75,9 +75,8 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             t.tokens_of: np.array([values[t.tokens_of].encode()]) for t in tensors if t.tokens_of
         }
         saved = bundle.path / manifest["formats"]["saved_model"]["path"]
-        inputs |= run_artifact("saved_model", saved, texts, [(1, 1)], signature="tokenize").outputs[
-            0
-        ]
+        run = run_artifact("saved_model", saved, texts, [(1, 1)], signature="tokenize")
+        inputs |= run.outputs[0]
     artifact = bundle.path / manifest["formats"][format]["path"]
     scores = run_artifact(format, artifact, inputs, [(1, 1)]).outputs[0][output][0]
     if not np.isfinite(scores).all():

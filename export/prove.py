@@ -10,7 +10,33 @@ from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import Tensor, signature_names
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
-from mmzoo.export.signature import call, describe
+from mmzoo.export.signature import call, describe, load_model
+from mmzoo.export.tokens import split_tokenizers
+from mmzoo.files import beside
+
+
+def write_proven(
+    name: str, model, path: Path, write, *, samples, tolerance, signatures=None
+) -> Path:
+    """Writes one artifact beside `path`, proves it, and only then puts it in place.
+
+    Args:
+        name: "saved_model", "tflite" or "onnx".
+        model: Functional Keras model, or the path of a `.keras` file.
+        path: Where the artifact goes.
+        write: Function of the model (that of token ids, where tokenizers were cut off), the
+            place to write to and the tokenizers.
+        samples, tolerance, signatures: See `prove`.
+
+    Returns:
+        `path`.
+    """
+    original = load_model(model)
+    portable, tokenizers = split_tokenizers(original)
+    with beside(path) as target:
+        write(portable, target, tokenizers)
+        prove(name, target, portable, samples, signatures, tokenizers, tolerance, original)
+    return path
 
 
 def prove(

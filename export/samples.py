@@ -96,10 +96,7 @@ class Samples:
 
     def strings(self) -> dict:
         """The texts as arrays of bytes `(samples,)`."""
-        return {
-            name: np.array([bytes(row).rstrip(b"\0") for row in rows], "O")
-            for name, rows in self.texts.items()
-        }
+        return {name: as_strings(rows) for name, rows in self.texts.items()}
 
     def fit(self, tensors: list[Tensor]) -> "Samples":
         """Returns the samples of just these inputs.
@@ -161,6 +158,11 @@ class Samples:
             if self.labels is not None:
                 arrays["labels"] = self.labels
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def as_strings(rows: np.ndarray) -> np.ndarray:
+    """UTF-8 bytes, uint8 `(samples, length)`, zero padded, as byte strings `(samples,)`."""
+    return np.array([bytes(row).rstrip(b"\0") for row in rows], "S")
 
 
 def concept_samples() -> Samples:

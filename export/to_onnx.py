@@ -8,11 +8,9 @@ import numpy as np
 
 from mmzoo.export.manifest import check_file
 from mmzoo.export.parity import TOLERANCE
-from mmzoo.export.prove import prove
-from mmzoo.export.signature import describe, load_model
+from mmzoo.export.prove import write_proven
+from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
-from mmzoo.export.tokens import split_tokenizers
-from mmzoo.files import beside
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 
@@ -39,17 +37,12 @@ def to_onnx(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
             `path` is a folder.
         ParityError: If onnxruntime answers otherwise; nothing is written.
     """
-    original = load_model(model)
-    model, tokenizers = split_tokenizers(original)
     path = Path(path)
     check_file(path)
-    with beside(path) as target:
-        write_onnx(model, target)
-        prove(
-            "onnx", target, model, samples, tokenizers=tokenizers,
-            tolerance=tolerance, original=original,
-        )  # fmt: skip
-    return path
+    return write_proven(
+        "onnx", model, path, lambda portable, target, _: write_onnx(portable, target),
+        samples=samples, tolerance=tolerance,
+    )  # fmt: skip
 
 
 def write_onnx(model: keras.Model, path: Path) -> Path:

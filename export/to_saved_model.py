@@ -7,10 +7,9 @@ import tensorflow as tf
 
 from mmzoo.export.manifest import signature_names
 from mmzoo.export.parity import TOLERANCE
-from mmzoo.export.prove import prove
-from mmzoo.export.signature import call, describe, load_model
-from mmzoo.export.tokens import split_tokenizers
-from mmzoo.files import beside, check_replaceable
+from mmzoo.export.prove import write_proven
+from mmzoo.export.signature import call, describe
+from mmzoo.files import check_replaceable
 from mmzoo.hub.resources import find_resources
 
 SIGNATURES = ("serving_default", "portable")
@@ -44,17 +43,16 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
 
     Differs: from `model.export`, which stores each variable twice.
     """
-    original = load_model(model)
-    model, tokenizers = split_tokenizers(original)
     path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
-    with beside(path) as target:
-        write_saved_model(model, target, signatures, tokenizers)
-        prove(
-            "saved_model", target, model, samples, signatures=signatures, tokenizers=tokenizers,
-            tolerance=tolerance, original=original,
-        )  # fmt: skip
-    return path
+
+    def write(portable, target, tokenizers):
+        write_saved_model(portable, target, signatures, tokenizers)
+
+    return write_proven(
+        "saved_model", model, path, write,
+        samples=samples, tolerance=tolerance, signatures=signatures,
+    )  # fmt: skip
 
 
 def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizers=()) -> Path:

@@ -8,11 +8,8 @@ import tensorflow as tf
 
 from mmzoo.export.manifest import check_file
 from mmzoo.export.parity import TOLERANCE
-from mmzoo.export.prove import prove
-from mmzoo.export.signature import load_model
+from mmzoo.export.prove import write_proven
 from mmzoo.export.to_saved_model import write_saved_model
-from mmzoo.export.tokens import split_tokenizers
-from mmzoo.files import beside
 
 
 def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
@@ -36,17 +33,12 @@ def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
             `path` is a folder.
         ParityError: If ai-edge-litert answers otherwise; nothing is written.
     """
-    original = load_model(model)
-    model, tokenizers = split_tokenizers(original)
     path = Path(path)
     check_file(path)
-    with beside(path) as target:
-        write_tflite(model, target)
-        prove(
-            "tflite", target, model, samples, tokenizers=tokenizers,
-            tolerance=tolerance, original=original,
-        )  # fmt: skip
-    return path
+    return write_proven(
+        "tflite", model, path, lambda portable, target, _: write_tflite(portable, target),
+        samples=samples, tolerance=tolerance,
+    )  # fmt: skip
 
 
 def write_tflite(model: keras.Model, path: Path) -> Path:

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.export.samples import as_strings
+
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
@@ -31,8 +33,8 @@ class Tokenizer:
 
     def ids_of_bytes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Token ids by name, of uint8 `(samples, length)`: UTF-8 bytes, zero padded."""
-        strings = [bytes(row).rstrip(b"\0") for row in rows]
-        return {name: value.numpy() for name, value in self.ids(tf.constant(strings)).items()}
+        strings = tf.constant(as_strings(rows))
+        return {name: value.numpy() for name, value in self.ids(strings).items()}
 
 
 def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
@@ -58,7 +60,7 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
     origin = {id(given[key]): given[key] for key in strings}
     tokenizers: list[Tokenizer] = []
     done: dict[tuple[int, int], Any] = {}
-    taken_names, made_names = names, set[str]()
+    made_names: set[str] = set()
     replaced: dict[str, list] = {name: [] for name in names}
 
     def call(operation, *args, **kwargs):
@@ -96,7 +98,7 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
             for key, leaf in made.items()
         }
         found = tuple(token.name for token in tokens.values())
-        clash = sorted(set(found) & (taken_names - {source.name} | made_names))
+        clash = sorted(set(found) & (names - {source.name} | made_names))
         if clash:
             raise ValueError(
                 f"Expected one tokenizer a string input, and no other input of the names {found}. "

@@ -29,7 +29,7 @@ from mmzoo.export.parity import accuracy
 from mmzoo.files import beside, write_json
 from mmzoo.training.arguments import positive_int, some_of
 
-MODALITIES = ("image", "text", "audio")
+MODALITIES = concepts.MODALITIES
 FUSIONS = ("early", "late", "interactive")
 ENCODERS = {
     "shipped": {m: f"mmzoo/concept128-{m}/1" for m in MODALITIES},
@@ -268,7 +268,6 @@ def save(model, path):
 
 def parse(argv):
     parser = argparse.ArgumentParser(prog="concepts", description=__doc__.splitlines()[0])
-
     parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
     parser.add_argument("--encoders", choices=tuple(ENCODERS), default="shipped")
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)

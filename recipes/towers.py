@@ -23,7 +23,7 @@ from mmzoo.export.parity import accuracy
 from mmzoo.hub.towers import tower_contract
 from mmzoo.training.arguments import positive_int, some_of
 
-MODALITIES = ("image", "text", "audio")
+MODALITIES = concepts.MODALITIES
 CLASSES = 128
 STEPS = {"image": 2400, "text": 1500, "audio": 1800}
 ABOUT = {
@@ -133,7 +133,6 @@ def main(argv=None) -> dict:
 
 def parse(argv):
     parser = argparse.ArgumentParser(prog="towers", description=__doc__.splitlines()[0])
-
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--out", type=Path, default=Path("build/towers"))
     parser.add_argument("--steps", type=positive_int, help="instead of each modality's own")

@@ -65,6 +65,46 @@ class MaskedPooling(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
+class MaskedSum(layers.Layer):
+    """Sum over the tokens that a mask keeps, divided by a power of their number.
+
+    `y = sum_t tokens_t / n ** exponent`, in float32: 1 gives the mean, 0.5 keeps the length
+    of a sum of independent vectors.
+
+    Args:
+        exponent: Float in [0, 1].
+
+    Call arguments:
+        tokens: Float tensor `(batch, tokens, units)`.
+        mask: Bool tensor `(batch, tokens)`. A row with no True gives zeros.
+
+    Returns:
+        Float tensor `(batch, units)`.
+
+    Raises:
+        ValueError: If `exponent` is not in [0, 1].
+    """
+
+    def __init__(self, exponent, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= exponent <= 1:
+            raise ValueError(f"`exponent` must be in [0, 1]. Received: exponent={exponent!r}.")
+        self.exponent = exponent
+
+    def call(self, tokens, mask):
+        kept = ops.expand_dims(ops.cast(mask, "float32"), -1)
+        count = ops.maximum(ops.sum(kept, axis=1), 1.0)
+        total = ops.sum(ops.cast(tokens, "float32") * kept, axis=1)
+        return ops.cast(total / ops.power(count, self.exponent), self.compute_dtype)
+
+    def compute_output_shape(self, tokens_shape, mask_shape=None):
+        return (tokens_shape[0], tokens_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "exponent": self.exponent}
+
+
+@keras.saving.register_keras_serializable(package="mmzoo")
 class Resize(layers.Layer):
     """Bilinear resizing, without antialiasing.
 

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mmzoo.encoders.blocks import AllTrue, Resize
+from mmzoo.encoders.blocks import AllTrue, MaskedSum, Resize
 from mmzoo.hub import Contract, ResolveError, read_contract, resolve
 from mmzoo.hub.catalogue import find
 from mmzoo.hub.layer import HubLayer
+from mmzoo.hub.towers import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000  # Hz: what every waveform of mmzoo has
 INPUTS = {
     "image": ((None, None, 3), "uint8"),
     "bytes": ((None,), "uint8"),
@@ -103,7 +103,7 @@ def hub_encoder(
     if mask is None:
         mask = AllTrue(name="mask")(tokens)
     if pooled is None:
-        pooled = MaskedMean(name="mean")(tokens, mask)
+        pooled = MaskedSum(1.0, name="mean")(tokens, mask)
     if units is not None:
         tokens = layers.Dense(units, activation="relu", name="tokens")(tokens)
         pooled = layers.Dense(units, name="pooled")(pooled)
@@ -199,19 +199,6 @@ class AsPixels(layers.Layer):
 
     def compute_output_spec(self, images):
         return keras.KerasTensor(images.shape, dtype="uint8")
-
-
-@keras.saving.register_keras_serializable(package="mmzoo")
-class MaskedMean(layers.Layer):
-    """Mean of the tokens that a mask keeps; zeros where it keeps none."""
-
-    def call(self, tokens, mask):
-        kept = ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
-        return ops.sum(tokens * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
-
-    def compute_output_spec(self, tokens, mask):
-        del mask
-        return keras.KerasTensor((tokens.shape[0], tokens.shape[-1]), dtype=self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")

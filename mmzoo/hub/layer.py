@@ -151,20 +151,22 @@ class HubLayer(NamedWeights):
         return folder if fingerprint(folder) == self._fingerprint else None
 
     def _load(self, folder):
-        if self._fingerprint and fingerprint(folder) != self._fingerprint:
+        found = fingerprint(folder)
+        if self._fingerprint and found != self._fingerprint:
             raise ValueError(
                 f"Expected the module that layer {self.name!r} was saved with, of fingerprint "
-                f"{self._fingerprint[:12]}…. Received: {folder}, of {fingerprint(folder)[:12]}…: "
+                f"{self._fingerprint[:12]}…. Received: {folder}, of {found[:12]}…: "
                 "it was changed since. Put the old one back, or build the model anew and call "
                 "its `load_weights` with the archive."
             )
+        self._fingerprint, self._folder = found, Path(folder)
         if self.module_weights:
-            self._fill(folder)
+            self._use(self._fill(folder))
             return
         module = load_module(folder, self.signature)
         for name, variable in module.variables.items():
             self._track(name, variable, name in module.trainable)
-        self._use(module, folder)
+        self._use(module)
 
     def _fill(self, folder):
         """Loads the module around the weights that have stood in for it.
@@ -189,11 +191,10 @@ class HubLayer(NamedWeights):
                     f"Received: {folder}, where {name!r} stands at another place."
                 )
             weight.assign(values[name])
-        self._use(module, folder)
+        return module
 
-    def _use(self, module, folder):
-        self._module, self._folder = module, Path(folder)
-        self._fingerprint = fingerprint(folder)
+    def _use(self, module):
+        self._module = module
         if self.batched is False and not module.takes_one_sample:
             raise ValueError(
                 f"Expected a module that takes one waveform (time,) for `batched=False`. "

@@ -48,7 +48,8 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
     path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
     with beside(path) as target:
-        tf.saved_model.save(*_root(model, target))
+        root, signature = _root(model)
+        tf.saved_model.save(root, str(target), signatures={"serving_default": signature})
         extra = target / "assets.extra"
         if card is not None or contract is not None:
             extra.mkdir()
@@ -66,8 +67,8 @@ OURS = {
 }  # fmt: skip
 
 
-def _root(model, target):
-    """The object to save, its folder and its signatures."""
+def _root(model):
+    """The object to save, and its signature."""
     spec = keras.tree.map_structure(
         lambda t: tf.TensorSpec(t.shape, t.dtype, name=t.name), model._inputs_struct
     )
@@ -98,7 +99,7 @@ def _root(model, target):
     root.seeds = [v.value for v in model.variables if id(v) not in known]
     root.seeds += [each for each in resources if isinstance(each, tf.Variable)]
     root.resources = [each for each in resources if not isinstance(each, tf.Variable)]
-    return root, str(target), {"serving_default": _signature(model, spec)}
+    return root, _signature(model, spec)
 
 
 @contextlib.contextmanager
@@ -123,13 +124,12 @@ def _thawed(model):
 
 def _by_name(model):
     """Dict of name to variable: a module's own names, with its layer's where two share one."""
-    names = {weight.path: weight for weight in model.weights}
     inner: dict[int, tuple[str, str]] = {}
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, HubLayer):
             inner |= {id(w): (layer.name, name) for name, w in layer.module_weights.items()}
     counted = collections.Counter(name for _, name in inner.values())
-    counted.update(path for path, weight in names.items() if id(weight) not in inner)
+    counted.update(weight.path for weight in model.weights if id(weight) not in inner)
     named = {}
     for weight in model.weights:
         layer, name = inner.get(id(weight), ("", weight.path))

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from mmzoo.hub.layer import HubLayer
+
 # Of a lookup table, of an asset file, of a variable that is no weight: a random seed's.
 HANDLES = ("resource_handle", "asset_path", "handle")
 
@@ -22,11 +24,12 @@ def find_resources(model: keras.Model, functions) -> list:
     """
     captured = {id(tensor) for function in functions for tensor in function.captured_inputs}
     captured -= {id(variable.value.handle) for variable in model.variables}
+    if not captured:
+        return []
     found = {}
     for layer in model._flatten_layers(include_self=False):
-        for root in (layer, getattr(getattr(layer, "_module", None), "root", None)):
-            if root is None:
-                continue
+        roots = [layer, layer.module.root] if isinstance(layer, HubLayer) else [layer]
+        for root in roots:
             for each in tf.train.TrackableView(root).descendants():
                 handles = (getattr(each, name, None) for name in HANDLES)
                 if any(id(handle) in captured for handle in handles if handle is not None):

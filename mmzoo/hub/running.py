@@ -19,10 +19,10 @@ def fit_inputs(inputs, module: Module, one_by_one: bool, layer: str):
     if one_by_one:
         specs = [tf.nest.map_structure(_with_batch, spec) for spec in specs]
     # A module traced for several dtypes gets the one that came, if it can have it.
+    given = _places(inputs)
+    alike = [spec for spec in specs if _places(spec) == given]
     for cast in (False, True):
-        for spec in specs:
-            if _places(spec) != _places(inputs):
-                continue
+        for spec in alike:
             pairs = zip(tf.nest.flatten(inputs), tf.nest.flatten(spec), strict=True)
             found = [_fit(value, each, cast) for value, each in pairs]
             if all(value is not None for value in found):

@@ -36,8 +36,27 @@ class Build:
     tokenizer: str = ""
 
 
-USE = "mmzoo/universal-sentence-encoder-multilingual"
-MINILM = "mmzoo/minilm-l6"
+def _minilm(weights, **options):
+    if weights == "package":
+        return minilm_l6(weights, **options)
+    return bert_sentence_encoder(weights, **options)
+
+
+def _text_modules(handle, make, tokenizer, about):
+    """A text encoder in three: its tokenizer, from token ids, and from strings."""
+    return {
+        f"{handle}-tokenizer/1": Build(
+            lambda weights: _tokenizer(make(weights), "pieces"), f"Its {tokenizer} tokenizer"
+        ),
+        f"{handle}-token-ids/1": Build(
+            lambda weights: make(weights, input="token_ids"),
+            f"{about}: from token ids, for TFLite and ONNX",
+            tokenizer=f"{handle}-tokenizer/1",
+        ),
+        f"{handle}/1": Build(make, f"{about}: from strings"),
+    }
+
+
 BUILDS: dict[str, dict[str, Build]] = {
     "image": {
         "mmzoo/efficientnet-lite0/1": Build(efficientnet_lite0, "EfficientNet-Lite0, 224 pixels"),
@@ -46,28 +65,11 @@ BUILDS: dict[str, dict[str, Build]] = {
             "EfficientNet-Lite0, 128 pixels: a third of the cost",
         ),
     },
-    "text": {
-        f"{USE}-tokenizer/1": Build(
-            lambda weights: _tokenizer(use(weights), "pieces"), "Its SentencePiece tokenizer"
-        ),
-        f"{USE}-token-ids/1": Build(
-            lambda weights: use(weights, input="token_ids"),
-            "Universal Sentence Encoder, multilingual, 3: from token ids, for TFLite and ONNX",
-            tokenizer=f"{USE}-tokenizer/1",
-        ),
-        f"{USE}/1": Build(use, "Universal Sentence Encoder, multilingual, 3: from strings"),
-    },
-    "minilm": {
-        f"{MINILM}-tokenizer/1": Build(
-            lambda weights: _tokenizer(_minilm(weights), "pieces"), "Its WordPiece tokenizer"
-        ),
-        f"{MINILM}-token-ids/1": Build(
-            lambda weights: _minilm(weights, input="token_ids"),
-            "all-MiniLM-L6-v2: from token ids, for TFLite and ONNX",
-            tokenizer=f"{MINILM}-tokenizer/1",
-        ),
-        f"{MINILM}/1": Build(lambda weights: _minilm(weights), "all-MiniLM-L6-v2: from strings"),
-    },
+    "text": _text_modules(
+        "mmzoo/universal-sentence-encoder-multilingual", use, "SentencePiece",
+        "Universal Sentence Encoder, multilingual, 3",
+    ),
+    "minilm": _text_modules("mmzoo/minilm-l6", _minilm, "WordPiece", "all-MiniLM-L6-v2"),
     "audio": {
         "mmzoo/whisper-tiny-en/1": Build(
             whisper_tiny_en, "The encoder of Whisper tiny.en, 30 seconds", "MIT"
@@ -142,9 +144,3 @@ def _contract(model, build):
 
 def _tokenizer(model, layer):
     return keras.Model(model.inputs[0], model.get_layer(layer).output, name="tokenizer")
-
-
-def _minilm(weights, **options):
-    if weights == "package":
-        return minilm_l6(weights, **options)
-    return bert_sentence_encoder(weights, **options)

