@@ -18,6 +18,7 @@ from mmzoo.hub.running import (
     check_strategy,
     fit_inputs,
     pick_output,
+    run,
     run_one_by_one,
 )
 from mmzoo.hub.weights import NamedWeights, check_same
@@ -220,7 +221,7 @@ class HubLayer(NamedWeights):
         if self._one_by_one:
             outputs = run_one_by_one(module, inputs, options, self._outputs_of_length)
         else:
-            outputs = module.function(inputs, **options)
+            outputs = run(module, inputs, options)
         if self.output_key is not None:
             outputs = pick_output(outputs, self.output_key)
         return cast_outputs(outputs, self.compute_dtype, self.name)

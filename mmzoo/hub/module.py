@@ -1,5 +1,6 @@
 """A SavedModel as a function of tensors: what it takes, its variables and its losses."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from mmzoo.files import sha256
+from mmzoo.hub.replay import replayable
 
 REUSABLE, SIGNATURE, TF1 = "reusable", "signature", "TF1"
 
@@ -49,6 +51,11 @@ class Module:
     @property
     def fine_tunable(self) -> bool:
         return self.kind == REUSABLE
+
+    @functools.cached_property
+    def replayable(self) -> list:
+        """Those of its concrete functions that `replay` can run."""
+        return [concrete for concrete in self.concrete if replayable(concrete)]
 
     @property
     def compiles(self) -> bool:

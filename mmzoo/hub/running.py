@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from mmzoo.hub.module import Module
+from mmzoo.hub.replay import replay, takes
 
 
 def fit_inputs(inputs, module: Module, one_by_one: bool, layer: str):
@@ -66,6 +67,15 @@ def _describe(structure):
         return f"{each.dtype.name}{[size for size in each.shape]}"
 
     return str(tf.nest.map_structure(one, structure)).replace("'", "")
+
+
+def run(module: Module, inputs, options: dict):
+    """Runs a module; in training, where it can be, so that its gradient is built in place."""
+    if options.get("training") and not tf.executing_eagerly():
+        for concrete in module.replayable:
+            if takes(concrete, inputs, True):
+                return replay(concrete, inputs)
+    return module.function(inputs, **options)
 
 
 def run_one_by_one(module: Module, waveforms, options: dict, known: dict):
