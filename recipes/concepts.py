@@ -5,7 +5,7 @@ Run: mmzoo run concepts --fusion interactive --out build/concepts
     (or: python -m mmzoo.recipes.concepts --fusion late --subsets all --out build/all;
     with `mmzoo hub build` image, text and audio done: --encoders pretrained)
 Expect: test accuracy 0.99 ± 0.01 with all three modalities after 2 minutes on 2 CPU cores
-    (with pretrained encoders 0.99 after 20), and three artifacts
+    (with pretrained encoders 0.98 after 14), and three artifacts
     whose certificates hold.
 Paper: the additive score of Bahdanau et al., 2015 (arXiv:1409.0473) between modalities.
 """

@@ -20,7 +20,7 @@ def replayable(concrete) -> bool:
     It does unless the function calls others (loops and branches do), has gradients of its own,
     has operators from outside TensorFlow, or has them in another order than they run in.
     """
-    done = set()
+    done: set[str] = set()
     for op in concrete.graph.get_operations():
         calls = any(attr.type in ("func", "list(func)") for attr in op.op_def.attr)
         before = {tensor.op.name for tensor in op.inputs} | {o.name for o in op.control_inputs}
