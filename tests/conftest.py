@@ -11,5 +11,5 @@ os.environ.update(
     TF_NUM_INTEROP_THREADS="1",
 )
 tests = str(Path(__file__).parent)
-if tests not in sys.path:  # for `from conformance import check_layer`
+if tests not in sys.path:  # for helpers that test files share
     sys.path.insert(0, tests)

@@ -5,9 +5,11 @@ import itertools
 import keras
 from keras import ops
 
+from mmzoo.fusion.base import FusionLayer
+
 
 @keras.saving.register_keras_serializable(package="mmzoo")
-class InteractiveAttention(keras.layers.Layer):
+class InteractiveAttention(FusionLayer):
     """Additive attention between every ordered pair of modalities.
 
     For tokens `a` of one modality and `b` of another,
@@ -20,11 +22,13 @@ class InteractiveAttention(keras.layers.Layer):
         units: Positive int. Width H of the hidden layer of the score.
 
     Call arguments:
-        tokens: Dict of modality name to float tensor `(batch, N_m, D_m)`; one modality or
-            more.
-        masks: Dict of modality name to bool tensor `(batch, N_m)`, True where a token is
-            real. A masked token gets weight 0 and is not averaged; a modality with no
+        features: Dict of modality name to float tensor `(batch, N_m, D_m)`, the tokens; one
+            modality or more.
+        masks: Optional dict of modality name to bool tensor `(batch, N_m)`, True where a token
+            is real. A masked token gets weight 0 and is not averaged; a modality with no
             token gives zeros.
+        presence: Optional dict of modality name to bool tensor `(batch,)`; an absent modality
+            is one learned token.
 
     Returns:
         Float tensor `(batch, F)`, `F = sum_m D_m + sum over pairs (a, b) of D_b`, with
@@ -52,41 +56,24 @@ class InteractiveAttention(keras.layers.Layer):
             raise ValueError(f"`units` must be a positive int. Received: units={units!r}.")
         self.units = units
 
-    def build(self, tokens_shape, masks_shape):
-        if set(tokens_shape) != set(masks_shape):
-            raise ValueError(
-                "`tokens` and `masks` must have the same modalities. "
-                f"Received: {sorted(tokens_shape)} and {sorted(masks_shape)}."
-            )
-        for name, shape in tokens_shape.items():
-            if len(shape) != 3:
-                raise ValueError(
-                    "Expected tokens of shape (batch, tokens, width). "
-                    f"Received: {name} of shape {tuple(shape)}."
-                )
-        self._modalities = sorted(tokens_shape)
+    takes = "tokens"
+    returns = "vector"
+
+    def build_fusion(self, widths):
         self._pair_weights = {}
-        for pair in itertools.permutations(self._modalities, 2):
-            label = f"{pair[0]}_reads_{pair[1]}"
-            width_a, width_b = (tokens_shape[name][-1] for name in pair)
+        for a, b in itertools.permutations(widths, 2):
+            label = f"{a}_reads_{b}"
             self._pair_weights[label] = [
-                self.add_weight(shape=(width_a, self.units), name=f"{label}_w1"),
-                self.add_weight(shape=(width_b, self.units), name=f"{label}_w2"),
+                self.add_weight(shape=(widths[a], self.units), name=f"{label}_w1"),
+                self.add_weight(shape=(widths[b], self.units), name=f"{label}_w2"),
                 self.add_weight(shape=(self.units, 1), name=f"{label}_v"),
             ]
 
-    def call(self, tokens, masks):
-        kept = {
-            name: ops.expand_dims(ops.cast(masks[name], self.compute_dtype), -1)
-            for name in self._modalities
-        }
-        # Not a product: what is masked may be too large for the compute dtype.
-        tokens = {
-            name: ops.where(kept[name] > 0, tokens[name], ops.zeros_like(tokens[name]))
-            for name in self._modalities
-        }
-        parts = [_mean(tokens[name], kept[name]) for name in self._modalities]
-        for a, b in itertools.permutations(self._modalities, 2):
+    def fuse(self, tokens, masks, presence, training):
+        kept = {m: ops.expand_dims(ops.cast(mask, self.compute_dtype), -1)
+                for m, mask in masks.items()}  # fmt: skip
+        parts = [_mean(tokens[name], kept[name]) for name in self.modalities]
+        for a, b in itertools.permutations(self.modalities, 2):
             w1, w2, v = self._pair_weights[f"{a}_reads_{b}"]
             left = ops.expand_dims(ops.matmul(tokens[a], w1), 2)  # (batch, I, 1, units)
             right = ops.expand_dims(ops.matmul(tokens[b], w2), 1)  # (batch, 1, J, units)
@@ -96,10 +83,8 @@ class InteractiveAttention(keras.layers.Layer):
             parts.append(_mean(context, kept[a]))
         return ops.concatenate(parts, axis=-1)
 
-    def compute_output_shape(self, tokens_shape, masks_shape):
-        widths = [shape[-1] for shape in tokens_shape.values()]
-        batch = next(iter(tokens_shape.values()))[0]
-        return (batch, sum(widths) * len(widths))
+    def fused_shape(self, shapes):
+        return (next(iter(shapes.values()))[0], sum(s[-1] for s in shapes.values()) * len(shapes))
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

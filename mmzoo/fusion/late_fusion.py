@@ -4,16 +4,20 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmzoo.fusion.base import FusionLayer
+
 
 @keras.saving.register_keras_serializable(package="mmzoo")
-class LateFusion(keras.layers.Layer):
+class LateFusion(FusionLayer):
     """Weighted product of experts over the predictions of the modalities.
 
     `logit = sum_m w_m * log_softmax(logit_m)` with one learned weight a modality, which
     starts at 1 and stays positive (`w = softplus(raw) / log 2`).
 
     Call arguments:
-        logits: Dict of modality name to float tensor `(batch, classes)`.
+        features: Dict of modality name to float tensor `(batch, classes)` of logits.
+        presence: Optional dict of modality name to bool tensor `(batch,)`. An absent expert
+            is left out of the sum; with none, all classes are alike.
 
     Returns:
         Float tensor `(batch, classes)` of logits.
@@ -31,22 +35,27 @@ class LateFusion(keras.layers.Layer):
     TensorShape([2, 3])
     """
 
-    def build(self, logits_shape):
-        shapes = {tuple(shape) for shape in logits_shape.values()}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+    takes = "logits"
+    returns = "logits"
+
+    def build_fusion(self, widths):
+        if len(set(widths.values())) != 1:
             raise ValueError(
                 "Expected logits of one shape (batch, classes) for every modality. "
-                f"Received: {logits_shape}."
+                f"Received: {widths} classes."
             )
-        self.modalities = sorted(logits_shape)
         self.modality_weights = self.add_weight(
-            shape=(len(self.modalities),), initializer="zeros", name="modality_weights"
+            shape=(len(widths),), initializer="zeros", name="modality_weights"
         )
 
-    def call(self, logits):
+    def fuse(self, features, masks, presence, training):
         weights = ops.softplus(self.modality_weights) / float(np.log(2.0))
-        experts = [ops.log_softmax(logits[name], axis=-1) for name in self.modalities]
-        return sum(weights[k] * expert for k, expert in enumerate(experts))
+        total = 0.0
+        for k, name in enumerate(self.modalities):
+            expert = ops.log_softmax(features[name], axis=-1)
+            here = ops.cast(presence[name], expert.dtype)[:, None]
+            total = total + weights[k] * here * expert
+        return total
 
     def set_expert_weights(self, weights):
         """Sets the weights `w_m` from a dict of modality name to positive float."""
@@ -57,5 +66,5 @@ class LateFusion(keras.layers.Layer):
         target = np.array([weights[name] for name in self.modalities]) * np.log(2.0)
         self.modality_weights.assign(np.log(np.expm1(target)))  # the inverse of softplus
 
-    def compute_output_shape(self, logits_shape):
-        return tuple(next(iter(logits_shape.values())))
+    def fused_shape(self, shapes):
+        return next(iter(shapes.values()))

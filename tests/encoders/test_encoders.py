@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conformance import (
+
+from mmzoo import encoders, export
+from mmzoo.data import encode_text
+from mmzoo.encoders.audio import PoolMask
+from mmzoo.encoders.blocks import ApplyMask, MaskedPooling
+from mmzoo.encoders.image import AllTrue
+from mmzoo.encoders.text import ByteTokens
+from mmzoo.export.conformance import (
     FORMATS,
     assert_near,
     check_gradients,
@@ -11,13 +18,6 @@ from conformance import (
     dtype_policy,
     randomize,
 )
-
-from mmzoo import encoders, export
-from mmzoo.data import encode_text
-from mmzoo.encoders.audio import PoolMask
-from mmzoo.encoders.blocks import ApplyMask, MaskedPooling
-from mmzoo.encoders.image import AllTrue
-from mmzoo.encoders.text import ByteTokens
 
 UNITS = 8
 BUILDERS = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conformance import assert_near, check_gradients, check_parity
 from hub import modules
 from hub.modules import function_module
 
 from mmzoo import encoders
+from mmzoo.export.conformance import assert_near, check_gradients, check_parity
 from mmzoo.hub import Contract, Input, Outputs, catalogue, publish
 from mmzoo.hub.towers import tower_contract
 

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from conformance import check_layer, dtype_policy, randomize
 
+from mmzoo.export.conformance import check_layer, dtype_policy, randomize
 from mmzoo.fusion import InteractiveAttention
 
 UNITS = 5
@@ -205,6 +205,6 @@ def test_modalities_error():
 def test_rank_error():
     tokens, masks = data(("image", "text"))
     tokens["text"] = tokens["text"][:, 0]
-    match = r"tokens of shape \(batch, tokens, width\). Received: text of shape \(3, 4\)"
+    match = r"shape \(batch, tokens, width\) for every modality. Received: text of shape \(3, 4\)"
     with pytest.raises(ValueError, match=match):
         InteractiveAttention(2)(tokens, masks)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from conformance import check_layer, randomize
 
+from mmzoo.export.conformance import check_layer, randomize
 from mmzoo.fusion import LateFusion
 
 CLASSES = 4
@@ -105,14 +105,19 @@ def test_huge_logits_stay_finite():
 
 
 @pytest.mark.parametrize(
-    "shapes, received",
+    "shapes, match",
     [
-        ({"image": (3, 4), "text": (3, 5)}, r"'image': \(3, 4\), 'text': \(3, 5\)"),
-        ({"image": (3, 2, 4), "text": (3, 2, 4)}, r"\(3, 2, 4\)"),
-        ({"image": (3,)}, r"\(3,\)"),
+        (
+            {"image": (3, 4), "text": (3, 5)},
+            r"one shape .* Received: \{'image': 4, 'text': 5\} classes",
+        ),
+        (
+            {"image": (3, 2, 4), "text": (3, 2, 4)},
+            r"shape \(batch, width\) .* Received: image of shape \(3, 2, 4\)",
+        ),
+        ({"image": (3,)}, r"shape \(batch, width\) .* Received: image of shape \(3,\)"),
     ],
 )
-def test_shape_error(shapes, received):
-    match = rf"logits of one shape \(batch, classes\) for every modality. Received: .*{received}"
+def test_shape_error(shapes, match):
     with pytest.raises(ValueError, match=match):
         LateFusion()({name: np.zeros(shape) for name, shape in shapes.items()})

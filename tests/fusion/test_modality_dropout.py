@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from conformance import check_layer
 
+from mmzoo.export.conformance import check_layer
 from mmzoo.fusion import ModalityDropout
 
 NAMES = ("audio", "image", "text")

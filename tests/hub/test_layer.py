@@ -8,9 +8,9 @@ import modules
 import numpy as np
 import pytest
 import tensorflow as tf
-from conformance import check_gradients
 from keras import layers, regularizers
 
+from mmzoo.export.conformance import check_gradients
 from mmzoo.hub import HubLayer
 
 RNG = np.random.default_rng(0)

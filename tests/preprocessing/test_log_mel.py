@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from conformance import HALF_TOLERANCE, assert_near, check_layer, dtype_policy
 
+from mmzoo.export.conformance import HALF_TOLERANCE, assert_near, check_layer, dtype_policy
 from mmzoo.preprocessing import LogMel
 
 # A small bank that keeps a test fast: 64 points of the transform, 33 bins.

@@ -5,10 +5,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conformance import FORMATS, WRITERS, assert_near, check_gradients, count
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_sample_images
 
+from mmzoo.export.conformance import FORMATS, WRITERS, assert_near, check_gradients, count
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.pretrained import efficientnet_lite0
 from mmzoo.pretrained.efficientnet_lite import FILE, PACKAGE

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bert_reference import ids_of, reference, tensors_of, write_folder
-from conformance import (
+
+from mmzoo.export.conformance import (
     FORMATS,
     assert_near,
     check_gradients,
@@ -14,7 +15,6 @@ from conformance import (
     count,
     dtype_policy,
 )
-
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.pretrained import bert_sentence_encoder, minilm, minilm_l6
 from mmzoo.pretrained.readers import read_safetensors

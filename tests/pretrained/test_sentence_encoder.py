@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conformance import (
+
+from mmzoo.export.conformance import (
     FORMATS,
     assert_near,
     check_gradients,
@@ -13,7 +14,6 @@ from conformance import (
     dtype_policy,
     randomize,
 )
-
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.pretrained import sentence_encoder
 from mmzoo.pretrained.sentence_encoder import universal_sentence_encoder_multilingual as build

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conformance import check_layer
 
 from mmzoo.encoders.blocks import MaskedSum
+from mmzoo.export.conformance import check_layer
 from mmzoo.pretrained.text_layers import PaddingMask, QuantizedEmbedding, UnitLength
 
 

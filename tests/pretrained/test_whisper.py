@@ -4,9 +4,9 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conformance import FORMATS, WRITERS, assert_near, check_gradients, count
 from test_whisper_log_mel import reference
 
+from mmzoo.export.conformance import FORMATS, WRITERS, assert_near, check_gradients, count
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.pretrained import whisper_tiny_en
 from mmzoo.pretrained.readers import read_ctranslate2

@@ -1,0 +1,26 @@
+"""The contract of every fusion layer; each goes through it by one call."""
+
+import pytest
+
+from mmzoo import fusion
+from mmzoo.export.fusion_conformance import check_fusion
+
+
+def pair_weights(widths, units=5):
+    others = len(widths) - 1
+    return sum(widths.values()) * units * 2 * others + units * len(widths) * others
+
+
+CASES = {
+    "LateFusion": (lambda: fusion.LateFusion(name="late"), len),
+    "InteractiveAttention": (
+        lambda: fusion.InteractiveAttention(5, name="attention"),
+        lambda widths: pair_weights(widths) + sum(widths.values()),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_contract(tmp_path, name):
+    make, num_weights = CASES[name]
+    check_fusion(make, num_weights=num_weights, folder=tmp_path)
