@@ -1,6 +1,7 @@
 """What a fusion layer has to stand, a user's own too: `check_fusion`, one call."""
 
 import itertools
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -26,7 +27,7 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
 
     Args:
         make: Function without arguments that returns a new layer.
-        folder: Where to save (`tmp_path`).
+        folder: Where to save; made if it is not there.
         widths: Dict of modality to its width; default: different ones, or all 4 for logits.
         num_weights: Optional function of a dict of widths to the exact number of trainable
             parameters, absent tokens included.
@@ -35,6 +36,8 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
     Raises:
         AssertionError: At the first thing that does not hold.
     """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     takes = make().takes
     for names in modalities:
         chosen = {m: (widths or WIDTHS)[m] if takes != "logits" else CLASSES for m in names}

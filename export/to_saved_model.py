@@ -11,6 +11,7 @@ from mmzoo.export.prove import write_proven
 from mmzoo.export.signature import call, describe
 from mmzoo.files import check_replaceable
 from mmzoo.hub.resources import find_resources
+from mmzoo.ops import portable_operators
 
 SIGNATURES = ("serving_default", "portable")
 OURS = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
@@ -55,6 +56,7 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
     )  # fmt: skip
 
 
+@portable_operators()
 def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizers=()) -> Path:
     """As `to_saved_model`, unproven: for what is proven later, or converted further."""
     inputs, outputs = describe(model, tokenizers)

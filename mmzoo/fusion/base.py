@@ -9,6 +9,13 @@ TAKES = {"tokens": 3, "vectors": 2, "logits": 2}  # rank of a modality's tensor
 RETURNS = ("tokens", "vector", "logits")
 
 
+def positive_int(name, value):
+    """`value`, which the argument `name` of a layer got; a ValueError if it is no int above 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}.")
+    return value
+
+
 class FusionLayer(keras.layers.Layer):
     """Combines one modality or more; any of them may be absent from a sample.
 

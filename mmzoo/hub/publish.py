@@ -13,8 +13,10 @@ from mmzoo.hub.contract import CONTRACT_FILE
 from mmzoo.hub.layer import HubLayer
 from mmzoo.hub.resources import find_resources
 from mmzoo.hub.store import write_checksums
+from mmzoo.ops import portable_operators
 
 
+@portable_operators()
 def publish(model: keras.Model, path, *, card: str | None = None, contract=None) -> Path:
     """Writes a reusable SavedModel that can be run, trained and published again.
 

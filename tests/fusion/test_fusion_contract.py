@@ -6,7 +6,7 @@ from mmzoo import fusion
 from mmzoo.export.fusion_conformance import check_fusion
 
 
-def pair_weights(widths, units=5):
+def pair_weights(widths, units=6):
     others = len(widths) - 1
     return sum(widths.values()) * units * 2 * others + units * len(widths) * others
 
@@ -14,7 +14,7 @@ def pair_weights(widths, units=5):
 CASES = {
     "LateFusion": (lambda: fusion.LateFusion(name="late"), len),
     "InteractiveAttention": (
-        lambda: fusion.InteractiveAttention(5, name="attention"),
+        lambda: fusion.InteractiveAttention(6, 2, return_attention=True, name="attention"),
         lambda widths: pair_weights(widths) + sum(widths.values()),
     ),
 }

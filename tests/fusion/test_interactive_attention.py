@@ -208,3 +208,50 @@ def test_rank_error():
     match = r"shape \(batch, tokens, width\) for every modality. Received: text of shape \(3, 4\)"
     with pytest.raises(ValueError, match=match):
         InteractiveAttention(2)(tokens, masks)
+
+
+def test_each_head_is_a_layer_of_its_own_units():
+    """A layer of two heads is two layers of half the units, side by side."""
+    tokens, masks = data(("image", "text"))
+    both = InteractiveAttention(6, num_heads=2, return_attention=True)
+    both(tokens, masks)
+    randomize(both, 0.7)
+    vector, maps = both(tokens, masks)
+    start = sum(WIDTHS[m] for m in tokens)
+    found = np.split(np.asarray(vector)[:, start:], [8], axis=1)  # two heads read text, then image
+    found = [np.split(part, 2, axis=1) for part in found]
+    for head in range(2):
+        one = InteractiveAttention(3, return_attention=True)
+        one(tokens, masks)
+        for whole, part in zip(both.weights, one.weights, strict=True):
+            axis = 0 if whole.name.endswith("_v") else 1
+            part.assign(np.split(whole.numpy(), 2, axis=axis)[head])
+        expected, expected_maps = one(tokens, masks)
+        actual = np.concatenate([pair[head] for pair in found], axis=1)
+        np.testing.assert_allclose(actual, expected[:, start:], rtol=1e-5, atol=1e-6)
+        for name, weights in expected_maps.items():
+            np.testing.assert_allclose(maps[name][:, head], weights[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_maps_are_weights_over_real_tokens():
+    tokens, masks = data(MODALITIES[2])
+    layer = InteractiveAttention(4, num_heads=2, return_attention=True)
+    vector, maps = layer(tokens, masks)
+    assert sorted(maps) == sorted(f"{a}_reads_{b}" for a, b in itertools.permutations(tokens, 2))
+    for name, weights in maps.items():
+        a, b = name.split("_reads_")
+        assert weights.shape == (3, 2, TOKENS[a], TOKENS[b])
+        sums = np.asarray(weights).sum(-1)
+        np.testing.assert_allclose(sums, np.repeat(masks[a][:, None], 2, 1), rtol=1e-5, atol=1e-6)
+        hidden = np.broadcast_to(~masks[b][:, None, None], weights.shape)
+        assert (np.asarray(weights)[hidden] == 0).all()
+    # The vector is made of just these weights.
+    context = np.einsum("bij,bjd->bid", maps["audio_reads_image"][:, 0], tokens["image"])
+    mean = context.sum(1) / masks["audio"].sum(1)[:, None]
+    first = sum(WIDTHS.values())
+    np.testing.assert_allclose(vector[:, first : first + 6], mean, rtol=1e-5, atol=1e-6)
+
+
+def test_heads_error():
+    with pytest.raises(ValueError, match="multiple of `num_heads`. Received: units=5, num_heads=2"):
+        InteractiveAttention(5, num_heads=2)
