@@ -118,8 +118,9 @@ def main():
         return
     rate = fresh("--rate")["rate"]
     print(f"{rate / 1e9:.1f} G divisions a second\n")
-    print("| what | batch x T | Keras ms | Keras XLA ms | mmzoo ms | faster | of the limit "
-          "| Keras MB | mmzoo MB | memory |\n|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    names = ("what", "batch x T", "Keras ms", "Keras XLA ms", "mmzoo ms", "faster",
+             "of the limit", "Keras MB", "mmzoo MB", "memory")  # fmt: skip
+    print("| " + " | ".join(names) + " |\n" + "|---" * len(names) + "|")
     for what in WHATS:
         for tokens in args.tokens:
             print(row(what, tokens, rate, args), flush=True)

@@ -72,7 +72,7 @@ class CoAttention(AttentionFusion):
     def attend(self, tokens, masks, presence):
         states, readings = dict(tokens), []
         for k, blocks in enumerate(self.blocks):
-            made = {m: [] for m in states}
+            made: dict[str, list] = {m: [] for m in states}
             for a, b in itertools.permutations(states, 2):
                 state, weights = blocks[f"{a}_reads_{b}"](states[a], masks[b], states[b])
                 readings.append((f"layer_{k}_", weights, {a: masks[a]}, {b: masks[b]}))

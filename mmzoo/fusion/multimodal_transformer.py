@@ -75,7 +75,8 @@ class MultimodalTransformer(AttentionFusion):
         self.norms = {m: self.new_norm(f"{m}_norm", merged) for m in widths}
 
     def attend(self, tokens, masks, presence):
-        made, readings = {m: [] for m in tokens}, []
+        made: dict[str, list] = {m: [] for m in tokens}
+        readings = []
         for a, b in itertools.permutations(tokens, 2):
             label, state = f"{a}_reads_{b}", tokens[a]
             for k, block in enumerate(self.pairs[label]):

@@ -96,26 +96,40 @@ def _scores(left, right, v):
     def gradient(upstream):
         return _derivatives(left, right, v, upstream)
 
-    return _choose(_fast_scores, _plain_scores, left, right, v), gradient
+    # No tape looks inside: it would store what the kernel is there not to store.
+    return _compiled_scores(*(tf.stop_gradient(each) for each in (left, right, v))), gradient
 
 
 @tf.custom_gradient
 def _derivatives(left, right, v, upstream):
     """Of the scores, by left, right and v. Their own gradient is the plain formula's."""
+    inputs = [left, right, v, upstream]
 
     def gradient(*further):
-        inputs = [left, right, v, upstream]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             found = _derivatives_as_written(*inputs)
         return tape.gradient(found, inputs, further)
 
-    return _choose(_fast_derivatives, _plain_derivatives, left, right, v, upstream), gradient
+    return _compiled_derivatives(*(tf.stop_gradient(each) for each in inputs)), gradient
+
+
+# XLA fuses the terms below into their sums, and runs on all cores. On processors it stores what
+# a `reduce_sum` reads: so each first adds what it can in place, and is given little to read.
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _compiled_scores(left, right, v):
+    return _choose(_fast_scores, _plain_scores, left, right, v)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _compiled_derivatives(left, right, v, upstream):
+    return _choose(_fast_derivatives, _plain_derivatives, left, right, v, upstream)
 
 
 def _choose(fast, plain, left, right, *others):
-    """Runs `fast` where it is exact, else `plain`; no tape looks inside."""
-    left, right, *others = (tf.stop_gradient(each) for each in (left, right, *others))
+    """Runs `fast` where it is exact, else `plain`."""
     close, across = _centred(left, right)
     return tf.cond(
         _usual(close, across),
@@ -141,11 +155,6 @@ def _usual(left, right):
     return (tf.maximum(*largest) <= REACH) & (tf.add(*largest) >= NEAR_ZERO)
 
 
-# XLA fuses the terms below into their sums, and runs on all cores. On processors it stores what
-# a `reduce_sum` reads: so each first adds what it can in place, and is given little to read.
-
-
-@tf.function(jit_compile=True, autograph=False)
 def _fast_scores(left, right, v):
     chunks = max(1, v.shape[0] // CHUNK)
     rows, columns, v = (
@@ -155,15 +164,18 @@ def _fast_scores(left, right, v):
     def add_chunk(k, total):
         factors = rows[k][:, :, None], columns[k][:, None], v[k]
         parts = zip(*(tf.split(each, 2 * STRIDE, -1) for each in factors), strict=True)
-        terms = [(weight, 1 + tf.minimum(a * b, CAP)) for a, b, weight in parts]
+        terms = [(weight, 1 + _product(a, b)) for a, b, weight in parts]
         # Four fractions weight / (1 + x) have a common denominator, and so one division.
         fours = [_joined(_joined(*terms[k : k + 2]), _joined(*terms[k + 2 : k + 4]))
                  for k in range(0, len(terms), 4)]  # fmt: skip
         return k + 1, total + tf.reduce_sum(tf.add_n([top / down for top, down in fours]), -1)
 
-    total = tf.zeros([*tf.unstack(tf.shape(left)[:2]), tf.shape(right)[1]], left.dtype)
-    _, total = tf.while_loop(lambda k, _: k < chunks, add_chunk, (0, total))
-    return tf.reduce_sum(v) - 2 * total
+    start = (0, _no_scores(left, right))
+    return tf.reduce_sum(v) - 2 * tf.while_loop(lambda k, _: k < chunks, add_chunk, start)[1]
+
+
+def _no_scores(left, right):
+    return tf.zeros([*tf.unstack(tf.shape(left)[:2]), tf.shape(right)[1]], left.dtype)
 
 
 def _joined(a, b):
@@ -171,13 +183,16 @@ def _joined(a, b):
     return a[0] * b[1] + b[0] * a[1], a[1] * b[1]
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _fast_derivatives(left, right, v, upstream):
     rows, columns = tf.exp(2 * left), tf.exp(2 * right)
     turned = tf.transpose(upstream, [0, 2, 1])
-    d_v = tf.reduce_sum(_sum_over(rows, columns, upstream, _tanh), [0, 1])
-    d_left = v * _sum_over(rows, columns, upstream, _slope)
-    return d_left, v * _sum_over(columns, rows, turned, _slope), d_v
+    d_v = tf.reduce_sum(_sum_over(rows, columns, upstream, _tanh, _product), [0, 1])
+    d_left = v * _sum_over(rows, columns, upstream, _slope, _product)
+    return d_left, v * _sum_over(columns, rows, turned, _slope, _product), d_v
+
+
+def _product(a, b):
+    return tf.minimum(a * b, CAP)
 
 
 def _tanh(x):
@@ -189,8 +204,8 @@ def _slope(x):
     return 4 * x * tf.square(1 / (1 + x))
 
 
-def _sum_over(rows, columns, weight, term):
-    """`sum_j weight_ij term(rows_ih columns_jh)`, in the memory of `rows`."""
+def _sum_over(rows, columns, weight, term, join):
+    """`sum_j weight_ij term(join(rows_ih, columns_jh))`, in the memory of `rows`."""
     batch, width, units = tf.unstack(tf.shape(columns))
     count = width // STRIDE
     columns = tf.transpose(tf.reshape(columns, [batch, count, STRIDE, units]), [1, 2, 0, 3])
@@ -199,24 +214,41 @@ def _sum_over(rows, columns, weight, term):
 
     def add_stride(k, total):
         column, scale = columns[k][:, :, None], weight[k][..., None]
-        terms = [scale[j] * term(tf.minimum(rows * column[j], CAP)) for j in range(STRIDE)]
+        terms = [scale[j] * term(join(rows, column[j])) for j in range(STRIDE)]
         return k + 1, total + tf.add_n(terms)
 
     return tf.while_loop(lambda k, _: k < count, add_stride, (0, tf.zeros_like(rows)))[1]
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _plain_scores(left, right, v):
-    return tf.reduce_sum(v * tf.tanh(left[:, :, None] + right[:, None]), -1)
+    rows, columns = (tf.transpose(each, [2, 0, 1]) for each in (left, right))
+
+    def add_stride(k, total):
+        units = k * STRIDE + tf.range(STRIDE)
+        a, b, weight = (tf.gather(each, units) for each in (rows, columns, v))
+        terms = [weight[h] * tf.tanh(a[h][..., None] + b[h][:, None]) for h in range(STRIDE)]
+        return k + 1, total + tf.add_n(terms)
+
+    count = v.shape[0] // STRIDE
+    return tf.while_loop(lambda k, _: k < count, add_stride, (0, _no_scores(left, right)))[1]
+
+
+def _plain_derivatives(left, right, v, upstream):
+    turned = tf.transpose(upstream, [0, 2, 1])
+    d_v = tf.reduce_sum(_sum_over(left, right, upstream, tf.tanh, tf.add), [0, 1])
+    d_left = v * _sum_over(left, right, upstream, _slope_of_sum, tf.add)
+    return d_left, v * _sum_over(right, left, turned, _slope_of_sum, tf.add), d_v
+
+
+def _slope_of_sum(x):
+    """1 - tanh², which would lose digits where it is small."""
+    small = tf.exp(-2 * tf.abs(x))
+    return 4 * small * tf.square(1 / (1 + small))
 
 
 def _derivatives_as_written(left, right, v, upstream):
-    hidden = left[:, :, None] + right[:, None]  # (batch, T, S, H)
-    weight = upstream[..., None]
-    small = tf.exp(-2 * tf.abs(hidden))
-    slope = weight * small / tf.square(1 + small)  # 1 - tanh² would lose digits where it is small
-    d_v = tf.reduce_sum(tf.reduce_sum(weight * tf.tanh(hidden), 2), [0, 1])
-    return 4 * v * tf.reduce_sum(slope, 2), 4 * v * tf.reduce_sum(slope, 1), d_v
-
-
-_plain_derivatives = tf.function(_derivatives_as_written, jit_compile=True, autograph=False)
+    """As tensors `(batch, T, S, H)`, for a gradient of the gradient."""
+    hidden = left[:, :, None] + right[:, None]
+    slope = upstream[..., None] * _slope_of_sum(hidden)
+    d_v = tf.reduce_sum(upstream[..., None] * tf.tanh(hidden), [0, 1, 2])
+    return v * tf.reduce_sum(slope, 2), v * tf.reduce_sum(slope, 1), d_v
