@@ -23,15 +23,18 @@ NEAR_ZERO = 1.0  # below, 1 - 2 / (1 + x) is no longer good to 1e-6 of itself
 CAP = 4e9  # four factors 1 + x still are a float32; 2 / (1 + CAP) is below its last digit
 STRIDE = 16  # terms that one round of a loop takes at once
 CHUNK = 256  # units whose terms are summed at once, 8 numbers a score
+# Compiling takes half a second for each new size: worth it from so many terms on.
+LEAST_FIXED = 2**16  # a sample, where T and S are fixed
+LEAST_FREE = 2**24  # a batch, where any size may come next
 
 
 def additive_scores(left, right, v):
     """`score(i, j) = sum_h v_h tanh(left_ih + right_jh)`.
 
-    Takes memory of `batch * T * S`, in the gradient too, instead of `batch * T * S * H`. Equal
-    to the formula for every finite input: in float32 within 1e-6 of the largest result, and of
-    the sum of its terms' sizes for the gradient of `v`. Inside `portable_operators()` the
-    formula is traced as it stands.
+    Takes memory of `batch * T * S`, in the gradient too, instead of `batch * T * S * H`; with
+    few terms the formula itself is run, which needs no compiling. Equal to it for every finite
+    input: in float32 within 1e-6 of the largest result, and for the gradient of `v` of the sum
+    of its terms' sizes. Inside `portable_operators()` it is traced as the formula stands.
 
     Args:
         left: Float tensor `(batch, T, H)`: float32, float16, bfloat16 or float64.
@@ -63,19 +66,34 @@ def additive_scores(left, right, v):
             "Expected `left` (batch, T, H), `right` (batch, S, H) and `v` (H,). "
             f"Received: {shapes[0]}, {shapes[1]} and {shapes[2]}."
         )
+    rows, columns, units = shapes[0][1], shapes[1][1], shapes[2][0]
     if portable():
-        hidden = tf.tanh(left[:, :, None] + right[:, None])  # (batch, T, S, H)
-        return tf.squeeze(tf.matmul(hidden, v[:, None]), -1)
+        return _formula(left, right, v)
+    if rows is not None and columns is not None:
+        worth = rows * columns * units >= LEAST_FIXED
+        return _kernel(left, right, v) if worth else _formula(left, right, v)
+    terms = tf.size(left, tf.int64) * tf.shape(right, tf.int64)[1]
+    return tf.cond(
+        terms >= LEAST_FREE, lambda: _kernel(left, right, v), lambda: _formula(left, right, v)
+    )
+
+
+def _formula(left, right, v):
+    hidden = tf.tanh(left[:, :, None] + right[:, None])  # (batch, T, S, H)
+    return tf.squeeze(tf.matmul(hidden, v[:, None]), -1)
+
+
+def _kernel(left, right, v):
+    shape = [left.shape[0], left.shape[1], right.shape[1]]
     dtype = left.dtype
     exact = tf.float64 if dtype == tf.float64 else tf.float32
     left, right, v = (tf.cast(each, exact) for each in (left, right, v))
     rows, columns = tf.shape(left)[1], tf.shape(right)[1]
     # A zero at the end of each axis is neither seen nor felt, and a few sizes compile once.
-    units = 2 * STRIDE if v.shape[0] is not None and v.shape[0] <= CHUNK else CHUNK
+    units = 2 * STRIDE if v.shape[0] <= CHUNK else CHUNK
     left, right = _pad(_pad(left, 1), 2, units), _pad(_pad(right, 1), 2, units)
     scores = _scores(left, right, _pad(v, 0, units))[:, :rows, :columns]
-    scores = tf.ensure_shape(scores, [shapes[0][0], shapes[0][1], shapes[1][1]])
-    return tf.cast(scores, dtype)
+    return tf.cast(tf.ensure_shape(scores, shape), dtype)
 
 
 def _pad(x, axis, multiple=None):

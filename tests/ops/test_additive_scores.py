@@ -1,5 +1,7 @@
 """Additive scores against the formula in float64, where float32 has its limits too."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,14 @@ from mmzoo.ops import additive_scores, portable_operators
 
 SCALES = (1e-3, 0.05, 0.2, 1, 5, 14, 30, 100, 1e4)
 ACCURACY = {"float64": 1e-9, "float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+@pytest.fixture(autouse=True)
+def kernel_for_any_size(monkeypatch):
+    """Small sizes too, which otherwise run the formula as it stands."""
+    module = sys.modules["mmzoo.ops.additive_scores"]
+    monkeypatch.setattr(module, "LEAST_FIXED", 0)
+    monkeypatch.setattr(module, "LEAST_FREE", 0)
 
 
 def data(scale, shape=(2, 13, 7, 19), dtype="float32", seed=0):
@@ -160,10 +170,45 @@ def operators(function, *values):
     return {node.op for node in [*graph.node, *inner]}, compiled
 
 
+def test_few_terms_are_not_compiled(monkeypatch):
+    module = sys.modules["mmzoo.ops.additive_scores"]
+    left, right, v, _ = data(1)
+    monkeypatch.setattr(module, "LEAST_FIXED", 13 * 7 * 19)
+    assert operators(additive_scores, left, right, v)[1]
+    monkeypatch.setattr(module, "LEAST_FIXED", 13 * 7 * 19 + 1)
+    assert not operators(additive_scores, left, right, v)[1]
+
+
+@pytest.mark.parametrize(
+    ("least", "kernel"), [(2 * 13 * 7 * 19, True), (2 * 13 * 7 * 19 + 1, False)]
+)
+def test_free_sizes_choose_when_they_run(monkeypatch, least, kernel):
+    module = sys.modules["mmzoo.ops.additive_scores"]
+    monkeypatch.setattr(module, "LEAST_FREE", least)
+    seen = []
+    monkeypatch.setattr(module, "_kernel", marked(module._kernel, "kernel", seen))
+    monkeypatch.setattr(module, "_formula", marked(module._formula, "formula", seen))
+    values = data(1)
+    specs = [tf.TensorSpec([None, None, 19])] * 2 + [tf.TensorSpec([19]), tf.TensorSpec([None] * 3)]
+    found = tf.function(run, input_signature=specs)(*values)
+    assert seen == ["kernel" if kernel else "formula"]
+    check(found, reference(*values), ACCURACY["float32"])
+
+
+def marked(function, name, seen):
+    """The function, which notes its name whenever it runs, not when it is traced."""
+
+    def run(*values):
+        with tf.control_dependencies([tf.py_function(lambda: seen.append(name), [], [])]):
+            return function(*(tf.identity(value) for value in values))
+
+    return run
+
+
 def test_portable_it_is_the_plain_formula():
     left, right, v, _ = data(1)
     found, compiled = operators(additive_scores, left, right, v)
-    assert compiled and "If" in {op.removeprefix("Stateless") for op in found}
+    assert compiled
     with portable_operators():
         found, compiled = operators(additive_scores, left, right, v)
         scores = additive_scores(left, right, v)
