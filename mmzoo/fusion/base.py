@@ -6,7 +6,6 @@ import keras
 from keras import ops
 
 TAKES = {"tokens": 3, "vectors": 2, "logits": 2}  # rank of a modality's tensor
-RETURNS = ("tokens", "vector", "logits")
 
 
 def positive_int(name, value):
