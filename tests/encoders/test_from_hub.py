@@ -261,9 +261,12 @@ def test_without_a_pooled_vector_it_is_the_mean_of_the_tokens_that_the_mask_keep
 def test_units_project_tokens_and_pooled(caches):
     contract = Contract("text", Input("bytes", "uint8"), EVERYTHING, False)
     model = encoders.text(rows(caches / "m", dtype="uint8"), contract=contract, units=5)
+    rng = np.random.default_rng(0)
+    kernels = {name: rng.standard_normal((3, 5), "float32") for name in ("tokens", "pooled")}
+    for name, kernel in kernels.items():
+        model.get_layer(name).kernel.assign(kernel)
     texts = np.array([list(b"abcdef"), [*b"xyz", 0, 0, 0]], "uint8")
     found, given = encode(model, texts), texts.reshape(2, 2, 3).astype("float32")
-    kernels = {name: model.get_layer(name).kernel.numpy() for name in ("tokens", "pooled")}
     assert_near(found["tokens"], np.maximum(given @ kernels["tokens"], 0), 1e-5)
     assert_near(found["pooled"], given.sum(1) @ kernels["pooled"], 1e-5)
     assert not (found["pooled"] >= 0).all(), "the pooled vector has no activation"
