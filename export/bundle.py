@@ -61,7 +61,7 @@ def export_bundle(
     inputs, outputs = describe(model, tokenizers)
     samples = default_samples(inputs, tokenizers) if samples is None else samples
     samples = samples.with_ids(tokenizers).fit(inputs)
-    reference = answers(model, samples, original)
+    reference = answers(model, samples, original, tokenizers)
     with beside(path) as place:
         place.mkdir()
         for name in formats:

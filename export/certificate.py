@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo._version import __version__
+from mmzoo.export.checks import plan_checks
 from mmzoo.export.manifest import Tensor, scores_output
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
-from mmzoo.export.samples import BATCHES, Samples, as_strings
+from mmzoo.export.samples import Samples, as_strings
 
 RUNTIMES = {
     "saved_model": ("TensorFlow C API", "tensorflow"),
     "tflite": ("ai-edge-litert", "ai-edge-litert"),
     "onnx": ("onnxruntime", "onnxruntime"),
 }
-SMALL_RUN = 51  # samples for batches 1 and 3; the largest batch runs over all
 
 
 def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> dict:
@@ -29,12 +29,13 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         manifest: See `bundle.export_bundle`.
         samples: Real samples, at least 17.
         reference: The Keras model's answers: dict of "samples", and of each key of
-            `samples.resized`, to a dict of output name to array.
+            `samples.resized`, and "subsets" where the model takes presence, to a dict of
+            output name to array.
 
     Returns:
         The certificate: `holds`, `tolerance`, `samples`, and `formats`, each with `holds`,
-        `runtime`, `checks`, `latency_ms`, `metric` and `breaches`. It is returned whether
-        it holds or not.
+        `runtime`, `checks`, `latency_ms`, `metric`, `subsets` (the metric of each subset of
+        modalities) and `breaches`. It is returned whether it holds or not.
     """
     formats = {
         name: _certify_format(bundle, name, entry, manifest, samples, reference)
@@ -66,35 +67,31 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         "runtime": f"{runtime} {_version(package)}",
         "bytes": _size(bundle / entry["path"]),
         "checks": [],
-        "latency_ms": {},  # these four are of the last signature, `portable`
+        "latency_ms": {},  # these five are of the last signature, `portable`
         "metric": None,
+        "subsets": {},
         "breaches": [],
     }
-    plan = [(batch, min(SMALL_RUN, len(samples))) for batch in BATCHES[:-1]]
-    plan.append((BATCHES[-1], len(samples)))
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
-    resized = {k: v for k, v in samples.resized(inputs).items() if k in reference}
     scores = scores_output(manifest)
     tolerance = manifest.get("tolerance", TOLERANCE)
     wanted = 0
     if name == "saved_model" and samples.texts:
         result["breaches"] += _tokenize_breaches(bundle / entry["path"], inputs, samples)
     for signature, tensors in entry["signatures"].items():
-        # Token ids cut to another length are those of no text: strings have no such samples.
-        texts = any(
+        strings = any(
             t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"]
         )
-        sizes = {} if texts else resized
-        lines = [("samples", batch, count) for batch, count in plan]
-        lines += [(key, 3, len(next(iter(sizes[key].values())))) for key in sizes]
+        plan, further, lines = plan_checks(samples, inputs, reference, strings)
         wanted += len(lines) * len(manifest["outputs"])
         try:
             run = run_artifact(
                 name, bundle / entry["path"],
-                _for_signature(samples.inputs | samples.texts if texts else samples.inputs,
+                _for_signature(samples.inputs | (samples.texts if strings else {}),
                                tensors["inputs"]),
                 plan, signature=signature,
-                resized={k: _for_signature(v, tensors["inputs"]) for k, v in sizes.items()},
+                further=[(_for_signature(more, tensors["inputs"]), batch)
+                         for more, batch in further],
             )  # fmt: skip
         except RuntimeFailure as error:
             result["breaches"].append(f"{signature}: {error}")
@@ -105,25 +102,29 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         result["latency_ms"] = {
             str(line["batch"]): line["median_ms"] for line in run.report["runs"][: len(plan)]
         }
-        for (chosen, batch, count), outputs in zip(lines, run.outputs, strict=True):
+        for line in lines:
             for tensor in manifest["outputs"]:
                 output = tensor["name"]
-                if output not in outputs:
+                if output not in run.outputs[line.run]:
                     continue  # named among the breaches
-                expected = reference[chosen][output][:count]
-                difference = compare(outputs[output], expected, tolerance)
+                actual, expected = line.pick(run.outputs[line.run][output], reference, output)
+                difference = compare(actual, expected, tolerance)
+                metric = None
+                if output == scores and actual.shape == expected.shape:
+                    metric = _metric(actual, expected, line, samples.labels, output)
                 check = {
-                    "signature": signature, "batch": batch, "output": output,
-                    "sizes": chosen, "samples": count, "holds": difference.holds,
+                    "signature": signature, "batch": line.batch, "output": output,
+                    "sizes": line.name, "samples": len(line.rows), "holds": difference.holds,
                     **dataclasses.asdict(difference), "breaches": list(difference.breaches),
-                    "metric": None,
+                    "metric": metric,
                 }  # fmt: skip
-                if output == scores and chosen == "samples" and samples.labels is not None:
-                    check["metric"] = _metric(outputs, expected, samples.labels[:count], output)
-                    result["metric"] = check["metric"]
+                if metric and line.reference == "samples":
+                    result["metric"] = metric
+                elif metric and line.batch > 1:
+                    result["subsets"][line.name] = metric
                 result["checks"].append(check)
                 result["breaches"] += [
-                    f"{signature}, batch {batch}, output {output!r}, {chosen}: {breach}"
+                    f"{signature}, batch {line.batch}, output {output!r}, {line.name}: {breach}"
                     for breach in difference.breaches
                 ]
     if not wanted or len(result["checks"]) != wanted:
@@ -174,10 +175,11 @@ def _name_breaches(signature, tensors, report):
     return breaches
 
 
-def _metric(outputs, expected, labels, output):
-    if outputs[output].shape != expected.shape:
-        return None  # a breach already
-    keras, artifact = (accuracy(scores, labels) for scores in (expected, outputs[output]))
+def _metric(actual, expected, line, labels, output):
+    if labels is None or line.origin is None:
+        return None
+    labels = labels[line.origin]
+    keras, artifact = (accuracy(scores, labels) for scores in (expected, actual))
     return {"name": "accuracy", "output": output, "keras": keras,
             "artifact": artifact, "change": artifact - keras}  # fmt: skip
 

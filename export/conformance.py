@@ -35,14 +35,14 @@ def check_layer(
     shapes=None,
     formats=FORMATS,
     policies=POLICIES,
+    more=(),
 ):
     """Puts a layer through everything that a layer of this library has to stand.
 
     Args:
         make: Function without arguments that returns a new layer.
         call: Function of a layer and a dict of tensors, eager or symbolic, that returns the
-            layer's result. Masks must be made in it (`x["mask"] > 0`): bool is no dtype of
-            a model's input in every format.
+            layer's result. Inputs are numbers: masks are made in it (`x["mask"] > 0`).
         inputs: Dict of name to array `(3, ...)`; three samples that differ.
         folder: Where to save (`tmp_path`).
         num_weights: Exact number of trainable parameters. None: not checked.
@@ -53,6 +53,7 @@ def check_layer(
             other free axes; default: as `inputs`.
         formats: Formats to export to.
         policies: Mixed precision policies to run.
+        more: Further inputs to run through the artifacts.
 
     Raises:
         AssertionError: At the first thing that does not hold.
@@ -86,7 +87,7 @@ def check_layer(
     model = wrap(layer, call, inputs, shapes)
     check_saving(model, layer, inputs, folder)
     for name in formats:
-        check_parity(model, inputs, name, folder)
+        check_parity(model, inputs, name, folder, more)
 
 
 def copy_of(layer, make, call, inputs):

@@ -21,7 +21,7 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
 
     With one, two and three modalities: everything that `check_layer` does, with some modalities
     absent, exported to each format with the most; an absent modality has no influence, by one
-    bit, whatever it holds; nor has what is masked; the order of the dicts means nothing;
+    bit, whatever it holds, NaN in the artifacts too; nor has what is masked; the order of the dicts means nothing;
     everything present is as good as no `presence`; and with everything absent the result is
     finite.
 
@@ -52,6 +52,7 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
             if takes == "tokens"
             else None,
             folder=folder,
+            more=[spoil_absent(inputs)],
         )
         layer = make()
         call_layer(layer, inputs)
@@ -89,6 +90,17 @@ def call_layer(layer, inputs, training=None):
     if f"{names[0]}_present" in inputs:
         options["presence"] = {n: inputs[f"{n}_present"] > 0 for n in names}
     return layer({n: inputs[n] for n in names}, **options)
+
+
+def spoil_absent(inputs):
+    """The same samples, with NaN for whatever is absent."""
+    spoilt = dict(inputs)
+    for name in names_in(inputs):
+        present = inputs[f"{name}_present"] > 0
+        spoilt[name] = np.where(
+            present.reshape(-1, *[1] * (inputs[name].ndim - 1)), inputs[name], np.float32(np.nan)
+        )
+    return spoilt
 
 
 def names_in(inputs):

@@ -24,22 +24,24 @@ class Tensor:
     """A named tensor. `shape` holds ints, and None where a size is free (the batch first).
 
     `tokens_of` names the text that token ids are made of, by the SavedModel's signature
-    `tokenize`.
+    `tokenize`; `presence_of` the modality of which a bool `(batch,)` says whether it is there.
     """
 
     name: str
     dtype: str
     shape: tuple
     tokens_of: str = ""
+    presence_of: str = ""
 
     def to_json(self) -> dict:
         described = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-        return described | ({"tokens_of": self.tokens_of} if self.tokens_of else {})
+        roles = {"tokens_of": self.tokens_of, "presence_of": self.presence_of}
+        return described | {role: value for role, value in roles.items() if value}
 
     @classmethod
     def from_json(cls, data: dict) -> "Tensor":
-        shape = tuple(data["shape"])
-        return cls(data["name"], data["dtype"], shape, data.get("tokens_of", ""))
+        roles = {role: data.get(role, "") for role in ("tokens_of", "presence_of")}
+        return cls(data["name"], data["dtype"], tuple(data["shape"]), **roles)
 
     @property
     def is_text(self) -> bool:

@@ -15,7 +15,8 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
         format: "saved_model", "tflite" or "onnx".
         values: One entry for each input of the model: `image`, a picture's path; `text`, a
             string; `audio`, a recording's path. A picture is fitted into the size that the
-            model was proven on, on white; a recording becomes 16 kHz mono.
+            model was proven on, on white; a recording becomes 16 kHz mono. Whatever the model
+            takes the presence of may be left out, but not all of it.
         top: How many classes to return.
 
     Returns:
@@ -42,14 +43,7 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             "`mmzoo verify` says what is wrong."
         )
     tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
-    names = list(dict.fromkeys(tensor.tokens_of or tensor.name for tensor in tensors))
-    missing, unknown = sorted(set(names) - set(values)), sorted(set(values) - set(names))
-    if missing or unknown:
-        raise ValueError(
-            f"Expected a value for each of the model's inputs: {', '.join(names)}. "
-            + (f"Missing: {', '.join(missing)}; this model can't do without. " * bool(missing))
-            + (f"Unknown: {', '.join(unknown)}. " * bool(unknown))
-        )
+    _check_values(tensors, values)
     output = scores_output(manifest)
     if output is None:
         raise ValueError(
@@ -68,11 +62,18 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
     inputs = {}
     for tensor in tensors:
-        if not tensor.tokens_of:
+        if tensor.presence_of:
+            inputs[tensor.name] = np.array([tensor.presence_of in values])
+        elif tensor.name in values and not tensor.tokens_of:
             inputs[tensor.name] = _read(tensor.name, values[tensor.name], manifest)[None]
+        elif not tensor.tokens_of:  # absent: whatever is there is not felt
+            shape = manifest["samples"]["shapes"][tensor.name]
+            inputs[tensor.name] = np.zeros((1, *shape), tensor.dtype)
     if tokenized:
         texts = {
-            t.tokens_of: np.array([values[t.tokens_of].encode()]) for t in tensors if t.tokens_of
+            t.tokens_of: np.array([values.get(t.tokens_of, "").encode()], "S")
+            for t in tensors
+            if t.tokens_of
         }
         saved = bundle.path / manifest["formats"]["saved_model"]["path"]
         run = run_artifact("saved_model", saved, texts, [(1, 1)], signature="tokenize")
@@ -84,6 +85,25 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
     classes = manifest["classes"] or [str(k) for k in range(len(scores))]
     best = np.argsort(-scores, kind="stable")[:top]
     return [{"class": classes[k], "score": float(scores[k])} for k in best]
+
+
+def _check_values(tensors, values):
+    """Raises ValueError unless a model can answer with these values."""
+    optional = {tensor.presence_of for tensor in tensors if tensor.presence_of}
+    names = dict.fromkeys(t.tokens_of or t.name for t in tensors if not t.presence_of)
+    missing, unknown = set(names) - set(values) - optional, set(values) - set(names)
+    if missing or unknown:
+        raise ValueError(
+            f"Expected a value for each of the model's inputs: {', '.join(names)}. "
+            + (f"Missing: {', '.join(sorted(missing))}; this model can't do without. "
+               * bool(missing))
+            + (f"Unknown: {', '.join(sorted(unknown))}. " * bool(unknown))
+        )  # fmt: skip
+    if not values:
+        raise ValueError(
+            f"Expected at least one of {', '.join(names)}. Received: nothing, of which the model "
+            "knows no more than how frequent each class is."
+        )
 
 
 def _read(name, value, manifest):

@@ -1,5 +1,6 @@
 """Holds one artifact to its Keras model."""
 
+import contextlib
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ from mmzoo.export.manifest import Tensor, signature_names
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe, load_model
+from mmzoo.export.subsets import draw_subsets
 from mmzoo.export.tokens import split_tokenizers
 from mmzoo.files import beside
 
@@ -85,7 +87,8 @@ def prove(
     manifest = {
         **entries["portable"], "classes": None, "formats": {name: entry}, "tolerance": tolerance,
     }  # fmt: skip
-    certificate = certify(artifact.parent, manifest, samples, answers(model, samples, original))
+    reference = answers(model, samples, original, tokenizers)
+    certificate = certify(artifact.parent, manifest, samples, reference)
     raise_on_breach(certificate)
 
 
@@ -107,35 +110,45 @@ def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) 
     return {key: signatures[key] for key in signature_names(name, **portable)}
 
 
-def answers(model: keras.Model, samples: Samples, original: keras.Model | None = None) -> dict:
-    """The Keras model's answers for the samples, and for those of other sizes.
+def answers(
+    model: keras.Model, samples: Samples, original: keras.Model | None = None, tokenizers=()
+) -> dict:
+    """The Keras model's answers for the samples, those of other sizes and those of subsets.
 
     Where tokenizers were cut off it, the samples' answers are those of the model that it was
     cut from, on strings: what went wrong in the cut can't prove itself.
 
     Returns:
-        Dict of "samples", "short", "long" to a dict of output name to array. A size that
-        Keras itself refuses (an input shorter than a convolution) is left out.
+        Dict of "samples", "short", "long" and, where the model takes presence, "subsets" to a
+        dict of output name to array. A size that Keras itself refuses (an input shorter than a
+        convolution) is left out.
 
     Raises:
         ValueError: If Keras can't run the samples themselves.
     """
-    inputs, _ = describe(model)
+    inputs, _ = describe(model, tokenizers)
+    sets = {"samples": samples}
+    subsets = draw_subsets(samples, inputs)
+    if subsets is not None:
+        sets["subsets"] = subsets.blank
     found = {}
-    for key, values in {"samples": samples.inputs, **samples.resized(inputs)}.items():
+    for key, chosen in sets.items():
         try:
-            if key == "samples" and samples.texts and original is not None:
+            if chosen.texts and original is not None:
                 names = {tensor.name for tensor in describe(original)[0]}
-                taken = {**samples.inputs, **samples.strings()}
+                taken = {**chosen.inputs, **chosen.strings()}
                 found[key] = predict(original, {name: taken[name] for name in names})
             else:
-                found[key] = predict(model, values)
+                found[key] = predict(model, chosen.inputs)
         except (tf.errors.InvalidArgumentError, ValueError) as error:
-            if key == "samples":
-                raise ValueError(
-                    "Expected samples that the Keras model can run. Keras answered: "
-                    f"{str(error).splitlines()[0]}"
-                ) from error
+            raise ValueError(
+                "Expected samples that the Keras model can run"
+                f"{', absent modalities as zeros' * (key == 'subsets')}. Keras answered: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+    for key, values in samples.resized(inputs).items():
+        with contextlib.suppress(tf.errors.InvalidArgumentError, ValueError):
+            found[key] = predict(model, values)
     return found
 
 

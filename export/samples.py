@@ -99,20 +99,22 @@ class Samples:
         return {name: as_strings(rows) for name, rows in self.texts.items()}
 
     def fit(self, tensors: list[Tensor]) -> "Samples":
-        """Returns the samples of just these inputs.
+        """Returns the samples of just these inputs; where none say otherwise, all is present.
 
         Raises:
             ValueError: If an input has no samples, or they differ from it in dtype or shape.
         """
         names = [tensor.name for tensor in tensors]
-        missing = sorted(set(names) - set(self.inputs))
+        present = {t.name: np.ones(len(self), bool) for t in tensors if t.presence_of}
+        inputs = present | self.inputs
+        missing = sorted(set(names) - set(inputs))
         if missing:
             raise ValueError(
                 f"Expected samples of every input. Received none of {missing}, only "
                 f"{sorted(self.inputs)}. Pass an .npz file with an array an input."
             )
         for tensor in tensors:
-            value = self.inputs[tensor.name]
+            value = inputs[tensor.name]
             fits = len(value.shape) == len(tensor.shape) and all(
                 size in (None, actual)
                 for size, actual in zip(tensor.shape, value.shape, strict=True)
@@ -122,7 +124,7 @@ class Samples:
                     f"Expected samples of {tensor.name!r} as {tensor.dtype} of shape "
                     f"{tensor.shape}. Received: {value.dtype} of shape {value.shape}."
                 )
-        return dataclasses.replace(self, inputs={name: self.inputs[name] for name in names})
+        return dataclasses.replace(self, inputs={name: inputs[name] for name in names})
 
     def resized(self, tensors: list[Tensor], count: int = 6) -> dict[str, dict]:
         """The first samples again, shorter and longer along every axis that is free.
@@ -200,6 +202,8 @@ def takes_concepts(inputs: list[Tensor]) -> bool:
         same = len(sizes) == len(shape) and all(
             size in (None, actual) for size, actual in zip(sizes, shape, strict=True)
         )
+        if tensor.presence_of:
+            return tensor.presence_of in KNOWN
         return tensor.tokens_of == "text" or (tensor.dtype == dtype and same)
 
     return all(fits(tensor) for tensor in inputs)
@@ -231,6 +235,8 @@ def random_samples(inputs: list[Tensor], count: int = 20, size: int = 16) -> Sam
     rng = np.random.default_rng(0)
     values = {}
     for tensor in inputs:
+        if tensor.presence_of:
+            continue  # `fit` makes them
         shape = [count, *(size if axis is None else axis for axis in tensor.shape[1:])]
         if tensor.tokens_of:
             raise ValueError(f"Expected samples: {tensor.tokens_of!r} takes texts. Pass `samples`.")

@@ -1,11 +1,13 @@
 """What a model takes and gives, by name: the one description every format is held to."""
 
+import dataclasses
 import os
 import re
 
 import keras
 
 from mmzoo.export.manifest import Tensor
+from mmzoo.fusion.presence import presence_of
 from mmzoo.loading import load_keras
 
 
@@ -46,6 +48,7 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
     else:
         outputs = [(tensor._keras_history.operation.name, tensor) for tensor in leaves]
     tokens = {name: each.source for each in tokenizers for name in each.names}
+    modalities = {tokens.get(name, name) for name, _ in inputs}
     described = []
     for named in (inputs, outputs):
         names = [name for name, _ in named]
@@ -62,16 +65,20 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
                     "Expected a free batch axis in front. "
                     f"Received: {name} of shape {tensor.shape}."
                 )
-        described.append(
-            [
-                Tensor(
-                    name, keras.backend.standardize_dtype(tensor.dtype), tuple(tensor.shape),
-                    tokens.get(name, "") if named is inputs else "",
-                )
-                for name, tensor in named
-            ]
-        )  # fmt: skip
-    return described[0], described[1]
+        described.append([_tensor(name, tensor) for name, tensor in named])
+    roles = [
+        dataclasses.replace(
+            tensor,
+            tokens_of=tokens.get(tensor.name, ""),
+            presence_of=presence_of(tensor.name, tensor.dtype, tensor.shape, modalities),
+        )
+        for tensor in described[0]
+    ]
+    return roles, described[1]
+
+
+def _tensor(name, tensor):
+    return Tensor(name, keras.backend.standardize_dtype(tensor.dtype), tuple(tensor.shape))
 
 
 def call(model: keras.Model, inputs: dict) -> dict:

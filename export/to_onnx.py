@@ -78,7 +78,8 @@ def _convert(saved):
         tf.import_graph_def(graph_def, name="")
         converted = tfonnx.process_tf_graph(
             graph, opset=OPSET, input_names=input_names, output_names=output_names,
-            tensors_to_rename=names, custom_op_handlers={"Erfc": (_erfc, [])},
+            tensors_to_rename=names,
+            custom_op_handlers={"Erfc": (_erfc, []), "SelectV2": (_select, [])},
         )  # fmt: skip
     return optimizer.optimize_graph(converted).make_model("mmzoo")
 
@@ -94,6 +95,27 @@ def _erfc(context, node, name, args):
         "Sub", [one.output[0], erf.output[0]], outputs=node.output, name=node.name,
         dtypes=[dtype], shapes=[shape],
     )  # fmt: skip
+
+
+def _select(context, node, name, args):
+    """A choice. tf2onnx 1.17 makes `c * x + (1 - c) * y` of it, so that NaN in what was not
+    chosen comes through."""
+    from onnx import TensorProto
+
+    del name, args
+    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
+    condition, chosen, other = node.input
+    context.remove_node(node.name)
+    options = {"outputs": node.output, "name": node.name, "dtypes": [dtype], "shapes": [shape]}
+    if dtype != TensorProto.BOOL:
+        context.make_node("Where", [condition, chosen, other], **options)
+        return
+    # onnxruntime has no Where of bool.
+    refused = context.make_node("Not", [condition]).output[0]
+    parts = [
+        context.make_node("And", pair).output[0] for pair in ([condition, chosen], [refused, other])
+    ]
+    context.make_node("Or", parts, **options)
 
 
 def _set_shapes(values, tensors):

@@ -79,7 +79,10 @@ def _bundle_breaches(bundle, certificate):
     differ = [
         name
         for name, entry in certificate["formats"].items()
-        if entry["holds"] and stored["formats"].get(name, {}).get("metric") != entry["metric"]
+        if entry["holds"]
+        and any(
+            stored["formats"].get(name, {}).get(key) != entry[key] for key in ("metric", "subsets")
+        )
     ]
     if stored["holds"] is not True or differ:
         breaches.append("certificate.json does not say what the checks say")

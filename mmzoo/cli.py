@@ -141,7 +141,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Classify a picture, a phrase and a recording of your own."""
+    """Classify a picture, a phrase or a recording of your own, or any two or all of them."""
     from mmzoo.export.predict import predict_sample
 
     given = {"image": image, "text": text, "audio": audio}
@@ -154,7 +154,9 @@ def predict(
     import rich.markup
     import rich.table
 
-    table = rich.table.Table(title=f"{format.value}")
+    absent = [name for name, value in given.items() if value is None]
+    without = f", without {' and '.join(absent)}" if absent else ""
+    table = rich.table.Table(title=f"{format.value}{without}")
     table.add_column("class")
     table.add_column("probability", justify="right")
     for row in best:

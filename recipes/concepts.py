@@ -11,6 +11,7 @@ Paper: the additive score of Bahdanau et al., 2015 (arXiv:1409.0473) between mod
 """
 
 import argparse
+import functools
 import itertools
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 import keras
 import rich
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from mmzoo import encoders, export, fusion, training
 from mmzoo.data import concepts, stream
@@ -67,9 +68,15 @@ def make_data(modalities, heads, batch_size, seed, tokenizer=None, first=0):
     return train.map(targets), validation.batch(64).map(targets).cache()
 
 
-def as_taken(inputs, modalities, tokenizer):
-    """Picks what a model takes; where it has a tokenizer, texts as token ids."""
+def as_taken(inputs, modalities, tokenizer=None, present=None):
+    """Picks what a model takes; where it has a tokenizer, texts as token ids.
+
+    `present`: which of the modalities are to be seen; None: all.
+    """
     taken = {m: inputs[m] for m in modalities}
+    count = tf.shape(inputs[modalities[0]])[0]
+    for m in modalities:
+        taken[f"{m}_present"] = tf.fill([count], present is None or m in present)
     if tokenizer is not None and "text" in taken:
         letters = tf.gather(tf.constant([b"", *(bytes([k]) for k in range(1, 256))]),
                             tf.cast(taken["text"], "int32"))  # fmt: skip
@@ -80,8 +87,9 @@ def as_taken(inputs, modalities, tokenizer):
 def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"):
     """Returns the model to train, with a head a modality, and the model to ship.
 
-    Both share all layers: `{modality: raw input}` to logits (`fused`, `image_logits`, …), and
-    to `{"probability": (batch, 128)}`.
+    Both share all layers and take `{modality: raw input, modality_present: bool}`, any of which
+    may be absent; with nothing present each class has 1/128. To logits (`fused`,
+    `image_logits`, …), and to `{"probability": (batch, 128)}`.
     """
     everything = {
         "image": keras.Input((None, None, 3), dtype="uint8", name="image"),
@@ -93,40 +101,44 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"
         everything["text"] = keras.Input((None,), dtype="int32", name="text")  # token ids
         options["text"] = {"tokenized": True}
     inputs = {name: everything[name] for name in modalities}
+    presence = fusion.presence_inputs(modalities)
+    seen = fusion.HideAbsent(name="hide_absent")(inputs, presence)
     build = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}
     encoded = {
-        m: build[m](ENCODERS[kind][m], name=f"{m}_encoder", **options[m])(inputs[m])
+        m: build[m](ENCODERS[kind][m], name=f"{m}_encoder", **options[m])(seen[m])
         for m in modalities
     }
     pooled = {m: layers.Dropout(0.3, name=f"{m}_dropout")(encoded[m]["pooled"]) for m in inputs}
     logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(pooled[m]) for m in inputs}
     heads = {f"{m}_logits": logits[m] for m in inputs}
 
-    if fusion_kind == "late":
-        fused = fusion.LateFusion(name="experts")(logits)
-    elif fusion_kind == "early":
-        x = layers.Concatenate(name="joined")(list(pooled.values()))
-        x = layers.Dense(256, activation="relu", name="trunk")(x)
-        x = layers.Dropout(0.4, name="trunk_dropout")(x)
-        fused = layers.Dense(CLASSES, name="trunk_logits")(x)
-    else:
-        masks = fusion.ModalityDropout(0.3, name="modality_dropout")(
-            {m: encoded[m]["mask"] for m in inputs}
-        )
-        x = fusion.InteractiveAttention(32, name="interactive_attention")(
-            {m: encoded[m]["tokens"] for m in inputs}, masks
-        )
-        x = layers.LayerNormalization(name="attended_norm")(x)
-        x = layers.Dropout(0.4, name="attended_dropout")(x)
-        x = layers.Dense(256, activation="relu", name="attended_hidden")(x)
+    # Only the fusion loses modalities in training; each one's own head always learns.
+    kept = fusion.PresenceDropout(0.3, name="presence_dropout")(presence)
+    experts, trusted = dict(logits), dict(kept)
+    if fusion_kind != "late":
+        if fusion_kind == "early":
+            x = fusion.Concatenation(name="joined")(pooled, presence=kept)
+        else:
+            x = fusion.InteractiveAttention(32, name="interactive_attention")(
+                {m: encoded[m]["tokens"] for m in inputs},
+                {m: encoded[m]["mask"] for m in inputs},
+                kept,
+            )
+            x = layers.LayerNormalization(name="joined_norm")(x)
+            x = layers.Dropout(0.4, name="joined_dropout")(x)
+        x = layers.Dense(256, activation="relu", name="hidden")(x)
         x = layers.Dropout(0.4, name="hidden_dropout")(x)
         # What the modalities say together is one more expert beside what each says alone.
         # It has a loss of its own: beside experts that are right it would never learn.
         heads["together"] = together = layers.Dense(CLASSES, name="together")(x)
-        fused = fusion.LateFusion(name="experts")({**logits, "together": together})
+        experts = {"together": together} | (logits if fusion_kind == "interactive" else {})
+        anything = functools.reduce(ops.logical_or, kept.values())
+        trusted = {name: kept.get(name, anything) for name in experts}
+    fused = fusion.LateFusion(name="experts")(experts, presence=trusted)
     probability = layers.Softmax(name="probability")(fused)
-    to_train = keras.Model(inputs, {"fused": fused, **heads}, name="concepts_training")
-    return to_train, keras.Model(inputs, {"probability": probability}, name="concepts")
+    taken = {tensor.name: tensor for tensor in (*inputs.values(), *presence.values())}
+    to_train = keras.Model(taken, {"fused": fused, **heads}, name="concepts_training")
+    return to_train, keras.Model(taken, {"probability": probability}, name="concepts")
 
 
 def train(fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch_size):
@@ -167,10 +179,9 @@ def train(fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch
             ).history  # fmt: skip
         for name, values in done.items():
             history.setdefault(name, []).extend(values)
-    if fusion_kind != "early":
-        held_out, labels = concepts.draw_samples("validation")
-        held_out = as_taken(held_out, modalities, tokenizer)
-        training.calibrate_experts(model, model.get_layer("experts"), held_out, labels)
+    held_out, labels = concepts.draw_samples("validation")
+    held_out = as_taken(held_out, modalities, tokenizer)
+    training.calibrate_experts(model, model.get_layer("experts"), held_out, labels)
     return model, tokenizer, history, time.perf_counter() - start
 
 
@@ -190,31 +201,23 @@ def main(argv=None) -> dict:
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
     check_bundle_place(args.out / "bundle")
     everything = args.modalities
-    subsets = [everything]
-    if args.subsets == "all":
-        sizes = range(1, len(everything) + 1)
-        subsets = [s for size in sizes for s in itertools.combinations(everything, size)]
     samples = {split: concepts.draw_samples(split) for split in ("validation", "test")}
-    accuracies = {"validation": {}, "test": {}}
     trained = {}
-    planned = sum(args.epochs or stage[0] for stage in STAGES[args.encoders])
-    for subset in subsets:
+    for subset in subsets(everything) if args.subsets == "all" else [everything]:
         model, tokenizer, history, seconds = train(
             args.fusion, subset, args.encoders, seed=args.seed, epochs=args.epochs,
             steps_per_epoch=args.steps_per_epoch, batch_size=args.batch_size,
         )  # fmt: skip
-        name = "+".join(subset)
-        for split, (inputs, labels) in samples.items():
-            taken = as_taken(inputs, subset, tokenizer)
-            scores = model.predict(taken, batch_size=64, verbose=0)["probability"]
-            accuracies[split][name] = accuracy(scores, labels)
-        trained[name] = {
+        planned = sum(args.epochs or stage[0] for stage in STAGES[args.encoders])
+        trained["+".join(subset)] = {
             "seconds": seconds,
             "steps": len(history["loss"]) * args.steps_per_epoch,
             "batch_size": args.batch_size,
             "stopped_early": len(history["loss"]) < planned,
-        }
-    # The last model read every modality: it is the one that ships.
+            **{split: accuracy(predict(model, inputs, subset, tokenizer), labels)
+               for split, (inputs, labels) in samples.items()},
+        }  # fmt: skip
+    # The last model read every modality: it is the one that ships, and does without any.
     metrics = {
         "recipe": "concepts",
         "fusion": args.fusion,
@@ -226,15 +229,15 @@ def main(argv=None) -> dict:
         "versions": training.package_versions(),
         "data": {"name": "concept128", "sha256": concepts.checksum()},
         "trained": trained,
-        "validation": {"samples": len(samples["validation"][1])},
-        "test": {"samples": len(samples["test"][1])},
         "history": {
             key: history[key.replace("loss", "fused_loss").replace("accuracy", "fused_accuracy")]
             for key in ("loss", "accuracy", "val_loss", "val_accuracy")
         },
     }
-    for split, figures in accuracies.items():
-        metrics[split]["accuracy"] = figures
+    for split, (inputs, labels) in samples.items():
+        scores = {s: predict(model, inputs, everything, tokenizer, s) for s in subsets(everything)}
+        found = {"+".join(subset): accuracy(each, labels) for subset, each in scores.items()}
+        metrics[split] = {"samples": len(labels), "accuracy": found}
     model = with_strings(model, tokenizer)
     rich.print("Exporting, and checking each artifact in its own runtime …")
     try:
@@ -253,12 +256,23 @@ def main(argv=None) -> dict:
         write_json(path, metrics)
     report = write_report(
         args.out / "report.html", metrics=metrics, inputs={m: inputs[m] for m in everything},
-        labels=labels, probabilities=scores, classes=concepts.class_names(),
+        labels=labels, probabilities=scores[everything], classes=concepts.class_names(),
         manifest=bundle.manifest, certificate=bundle.certificate,
     )  # fmt: skip
     print_summary(metrics, bundle.certificate)
     print(f"Report: {report}")  # not by rich, which would break a long path
     return metrics
+
+
+def subsets(modalities):
+    """Every subset but the empty one, the whole last."""
+    sizes = range(1, len(modalities) + 1)
+    return [s for size in sizes for s in itertools.combinations(modalities, size)]
+
+
+def predict(model, inputs, modalities, tokenizer, present=None):
+    taken = as_taken(inputs, modalities, tokenizer, present)
+    return model.predict(taken, batch_size=64, verbose=0)["probability"]
 
 
 def save(model, path):
@@ -271,7 +285,7 @@ def parse(argv):
     parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
     parser.add_argument("--encoders", choices=tuple(ENCODERS), default="shipped")
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
-    parser.add_argument("--subsets", choices=("all",), help="train every subset of modalities")
+    parser.add_argument("--subsets", choices=("all",), help="a model for each subset too")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
     parser.add_argument("--formats", type=some_of(export.FORMATS), default=export.FORMATS)
     parser.add_argument("--seed", type=int, default=0)

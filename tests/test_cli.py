@@ -89,13 +89,29 @@ def test_the_three_formats_name_the_same_top_five(folder):
 def test_predict_prints_a_table(folder):
     done = mmzoo("predict", folder / "run", "--top", 2, *sample(folder))
     assert done.returncode == 0
-    assert "probability" in done.stdout
+    assert "probability" in done.stdout and "without" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "absent", [["image"], ["text", "audio"], ["image", "audio"], ["image", "text"]]
+)
+def test_predict_does_without_what_is_not_given(folder, absent):
+    given = sample(folder, **dict.fromkeys(absent))
+    done = mmzoo("predict", folder / "run", *given)
+    assert done.returncode == 0, done.stderr
+    assert f"without {' and '.join(absent)}" in done.stdout
+    done = mmzoo("predict", folder / "run", "--json", "--top", 128, *given)
+    scores = {row["class"]: row["score"] for row in json.loads(done.stdout)}
+    assert sum(scores.values()) == pytest.approx(1, rel=1e-5)
+    done = mmzoo("predict", folder / "run", "--json", "--top", 128, *sample(folder))
+    whole = {row["class"]: row["score"] for row in json.loads(done.stdout)}
+    assert max(abs(whole[name] - score) for name, score in scores.items()) > 1e-4
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"image": None, "audio": None}, "Missing: audio, image; this model can't do without"),
+        (dict.fromkeys(("image", "text", "audio")), "at least one of image, text, audio"),
         ({"image": "gone.png"}, "gone.png"),
         ({"image": "{folder}/cut.png"}, "cut.png"),
         ({"image": "{folder}/speech.wav"}, "speech.wav"),

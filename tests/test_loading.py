@@ -53,7 +53,7 @@ def test_it_needs_no_import_of_what_the_archive_names(saved):
         f"from mmzoo.loading import load_keras; print(load_keras({str(saved[0])!r}).output)\n"
         "import keras\n"
         "known = keras.saving.get_custom_objects()\n"
-        "print([n for n in ('HubLayer', 'LogMel', 'LateFusion', 'ModalityDropout', 'MaskedSum',\n"
+        "print([n for n in ('HubLayer', 'LogMel', 'LateFusion', 'PresenceDropout', 'MaskedSum',\n"
         "       'WordPieceIds', 'UnitLength', 'WhisperLogMel')\n"
         "      if not any(k.endswith(f'>{n}') for k in known)])"
     )

@@ -19,7 +19,7 @@ class Result:
     """What came out of one process.
 
     Attributes:
-        outputs: One dict a line of the plan, then one for each of `resized`: output name to
+        outputs: One dict a line of the plan, then one for each of `further`: output name to
             array, all batches joined.
         report: `inputs`, `outputs` (dtype and shape as the runtime names them),
             `load_seconds`, `peak_mib`, and `runs` with the median latency in ms.
@@ -36,7 +36,7 @@ def run_artifact(
     plan: list,
     *,
     signature: str = "portable",
-    resized: dict | None = None,
+    further: tuple | list = (),
     time_limit: float = 600.0,
 ) -> Result:
     """Loads `artifact` in its runtime and runs `inputs` through it.
@@ -49,17 +49,19 @@ def run_artifact(
         plan: List of `(batch size, samples)`: the first `samples` rows in such batches,
             the last one possibly smaller.
         signature: Which signature to run.
-        resized: Optional dict of name to further inputs, of other sizes, each run in
-            batches of 3 after the plan.
+        further: List of `(other inputs, batch size)`, each run after the plan.
         time_limit: Seconds until the process is killed.
 
     Raises:
         RuntimeFailure: If the runtime refuses the artifact, crashes or is too slow; with
             the last lines that it printed.
     """
-    sets = {"samples": inputs, **(resized or {})}
-    runs = [("samples", batch, count) for batch, count in plan]
-    runs += [(name, 3, len(next(iter(sets[name].values())))) for name in resized or {}]
+    sets = [inputs, *(values for values, _ in further)]
+    runs = [(0, batch, count) for batch, count in plan]
+    runs += [
+        (k, batch, len(next(iter(values.values()))))
+        for k, (values, batch) in enumerate(further, start=1)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         job = {
@@ -67,9 +69,7 @@ def run_artifact(
             "plan": runs, "inputs": str(place / "inputs.npz"),
             "outputs": str(place / "outputs.npz"), "report": str(place / "report.json"),
         }  # fmt: skip
-        arrays = {
-            f"{key}/{n}": value for key, values in sets.items() for n, value in values.items()
-        }
+        arrays = {f"{k}/{n}": value for k, values in enumerate(sets) for n, value in values.items()}
         np.savez(place / "inputs.npz", **arrays)  # type: ignore[arg-type]
         job_path = str(place / "job.json")
         Path(job_path).write_text(json.dumps(job))

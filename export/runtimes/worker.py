@@ -19,10 +19,10 @@ def main(job_path: str) -> None:
     module = importlib.import_module(f"mmzoo.export.runtimes.{RUNTIMES[job['format']]}")
     with np.load(job["inputs"]) as archive:
         arrays = {key: archive[key] for key in archive.files}
-    sets: dict[str, dict] = {}
+    sets: dict[int, dict] = {}
     for key, value in arrays.items():
         chosen, _, name = key.partition("/")
-        sets.setdefault(chosen, {})[name] = value
+        sets.setdefault(int(chosen), {})[name] = value
     start = time.perf_counter()
     runtime = module.Runtime(Path(job["artifact"]), job["signature"])
     report = {

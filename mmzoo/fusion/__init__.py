@@ -9,16 +9,17 @@ from mmzoo.fusion.cross_attention import CrossAttention
 from mmzoo.fusion.elementwise_fusion import ElementwiseFusion
 from mmzoo.fusion.feature_modulation import FeatureModulation
 from mmzoo.fusion.gated_fusion import GatedFusion
+from mmzoo.fusion.gradient_scale import GradientScale
 from mmzoo.fusion.hide_absent import HideAbsent
 from mmzoo.fusion.interactive_attention import InteractiveAttention
 from mmzoo.fusion.late_fusion import LateFusion
 from mmzoo.fusion.low_rank_fusion import LowRankFusion
 from mmzoo.fusion.majority_fusion import MajorityFusion
 from mmzoo.fusion.mean_fusion import MeanFusion
-from mmzoo.fusion.modality_dropout import ModalityDropout
 from mmzoo.fusion.multimodal_transformer import MultimodalTransformer
 from mmzoo.fusion.multiplicative_interaction import MultiplicativeInteraction
 from mmzoo.fusion.perceiver_resampler import PerceiverResampler
+from mmzoo.fusion.presence import presence_inputs
 from mmzoo.fusion.presence_dropout import PresenceDropout
 from mmzoo.fusion.stacked_fusion import StackedFusion
 from mmzoo.fusion.temperature_scaling import TemperatureScaling
@@ -36,13 +37,13 @@ __all__ = [
     "FeatureModulation",
     "FusionLayer",
     "GatedFusion",
+    "GradientScale",
     "HideAbsent",
     "InteractiveAttention",
     "LateFusion",
     "LowRankFusion",
     "MajorityFusion",
     "MeanFusion",
-    "ModalityDropout",
     "MultimodalTransformer",
     "MultiplicativeInteraction",
     "PerceiverResampler",
@@ -52,4 +53,5 @@ __all__ = [
     "TensorFusion",
     "TokenTransformer",
     "WeightedFusion",
+    "presence_inputs",
 ]

@@ -1,0 +1,95 @@
+"""What is run of an artifact, and which rows are then compared with what."""
+
+import dataclasses
+
+import numpy as np
+
+from mmzoo.export.manifest import Tensor
+from mmzoo.export.samples import BATCHES, Samples
+from mmzoo.export.subsets import draw_subsets
+
+SMALL_RUN = 51  # samples for batches 1 and 3; the largest batch runs over all
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One comparison.
+
+    Attributes:
+        run: Index of the run's outputs.
+        name: What the certificate calls it: "samples", a size ("short", "long"), "subsets" for
+            all of them, or one subset ("image+text").
+        batch: Samples a call.
+        reference: Key of the reference answers.
+        count: How many rows the run has, the first of the reference.
+        rows: Indices of those that are compared.
+        origin: Which of the samples these are; None if the labels are not theirs.
+    """
+
+    run: int
+    name: str
+    batch: int
+    reference: str
+    count: int
+    rows: np.ndarray
+    origin: np.ndarray | None = None
+
+    def pick(self, actual: np.ndarray, reference: dict, output: str):
+        """The rows to compare, of the run and of the reference.
+
+        All of them where the run has not as many as it should: these never compare as equal.
+        """
+        expected = reference[self.reference][output][: self.count]
+        if len(actual) != self.count:
+            return actual, expected
+        return actual[self.rows], expected[self.rows]
+
+
+def plan_checks(samples: Samples, inputs: list[Tensor], reference: dict, strings: bool):
+    """Every run of one signature, and every comparison.
+
+    Args:
+        samples: What `Samples.fit` returned for `inputs`.
+        inputs: The model's inputs.
+        reference: See `certificate.certify`.
+        strings: Whether the signature takes strings where the model takes token ids.
+
+    Returns:
+        `plan` and `further`, as `run_artifact` takes them, and a list of `Line`.
+
+    Raises:
+        ValueError: If the model takes presence and there are no answers for its subsets.
+    """
+    plan = [(batch, min(SMALL_RUN, len(samples))) for batch in BATCHES[:-1]]
+    plan.append((BATCHES[-1], len(samples)))
+    lines = []
+    for k, (batch, count) in enumerate(plan):
+        rows = np.arange(count)
+        lines.append(Line(k, "samples", batch, "samples", count, rows, rows))
+    further: list[tuple[dict, int]] = []
+
+    def run(values, batch):
+        further.append((values, batch))
+        return len(plan) + len(further) - 1, len(next(iter(values.values())))
+
+    # Token ids cut to another length are those of no text: strings have no such samples.
+    for key, values in {} if strings else samples.resized(inputs).items():
+        if key in reference:
+            place, count = run(values, 3)
+            lines.append(Line(place, key, 3, key, count, np.arange(count)))
+    subsets = draw_subsets(samples, inputs)
+    if subsets is None:
+        return plan, further, lines
+    if "subsets" not in reference:
+        raise ValueError(
+            "Expected reference answers for every subset of the modalities, which the model's "
+            "presence inputs promise. Received none. Export the model again."
+        )
+    spoilt = subsets.spoilt.inputs | (subsets.spoilt.texts if strings else {})
+    place, count = run({name: value[:SMALL_RUN] for name, value in spoilt.items()}, 1)
+    rows = np.arange(count)
+    lines.append(Line(place, "subsets", 1, "subsets", count, rows, subsets.origin[rows]))
+    place, count = run(spoilt, BATCHES[-1])
+    for name, rows in subsets.rows.items():
+        lines.append(Line(place, name, BATCHES[-1], "subsets", count, rows, subsets.origin[rows]))
+    return plan, further, lines
