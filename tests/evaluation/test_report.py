@@ -67,13 +67,33 @@ def test_curves_mark_the_best_epoch_of_both(page):
 def test_one_subset_is_named_and_several_are_compared(tmp_path, page):
     part = section(page, "Modalities")
     assert "One subset was run: image+text+audio" in words(part) and 'class="bar' not in part
-    assert "90.0 % 79.9 % – 95.3 % 95.7 % 800 64 no" in words(part)
+    assert "90.0 % 79.9 % – 95.3 % 95.7 % " in words(part)
+    assert "image+text+audio 800 64 – no" in words(part)  # no time on record
     arguments = run()
     arguments["metrics"]["test"]["accuracy"] = {"image": 0.5, "image+text+audio": 0.9}
     part = section(render(tmp_path, arguments), "Modalities")
     assert "One subset" not in part and part.count('<span class="bar ') == 2
     assert "width:50.00%" in part and "width:90.00%" in part
-    assert "image 50.0 % 37.7 % – 62.3 % – – – –" in words(part)  # no run of its own on record
+    assert "image 50.0 % 37.7 % – 62.3 % – " in words(part)
+    assert "Trained for these" not in words(part)  # but one model
+    arguments["metrics"]["trained"]["image"] = {"test": 0.55, "seconds": 61}
+    part = section(render(tmp_path, arguments), "Modalities")
+    assert "Trained for these" in words(part)
+    assert "image 50.0 % 37.7 % – 62.3 % – 55.0 %" in words(part)
+    assert "image – – 1 min 1 s –" in words(part)
+
+
+def test_the_artifacts_answer_for_every_subset(tmp_path):
+    arguments = run()
+    metric = {"name": "accuracy", "keras": 0.5, "artifact": 0.25, "change": -0.25}
+    subsets = {"image+text": metric, "nothing": {**metric, "artifact": 0.125}}
+    arguments["certificate"] = certificate(subsets=subsets)
+    part = section(render(tmp_path, arguments), "Certificate")
+    assert "image+text 25.0 % 50.0 %" in words(part) and "nothing 12.5 % 50.0 %" in words(part)
+    assert "one in 2 of them" in words(part)
+    arguments["certificate"] = certificate()
+    part = section(render(tmp_path, arguments), "Certificate")
+    assert "Accuracy of the artifacts" not in words(part)
 
 
 def test_confusions_are_counted_and_sorted(tmp_path):
