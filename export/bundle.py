@@ -8,7 +8,8 @@ from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import FORMATS, PATHS, Bundle, check_bundle_place, scores_output
 from mmzoo.export.parity import TOLERANCE, check_tolerance
-from mmzoo.export.prove import answers, describe_signatures
+from mmzoo.export.parts import find_parts
+from mmzoo.export.prove import answers, describe_signatures, picture_size
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_onnx import write_onnx
@@ -61,12 +62,17 @@ def export_bundle(
     inputs, outputs = describe(model, tokenizers)
     samples = default_samples(inputs, tokenizers) if samples is None else samples
     samples = samples.with_ids(tokenizers).fit(inputs)
-    reference = answers(model, samples, original, tokenizers)
+    parts = {}
+    if "saved_model" in formats:
+        parts = find_parts(model, tokenizers, picture_size(samples))
+    reference = answers(model, samples, original, tokenizers, parts)
     with beside(path) as place:
         place.mkdir()
         for name in formats:
             (place / PATHS[name]).parent.mkdir()
-            options = {"tokenizers": tokenizers} if name == "saved_model" else {}
+            options = {}
+            if name == "saved_model":
+                options = {"tokenizers": tokenizers, "parts": parts}
             WRITERS[name](model, place / PATHS[name], **options)
         if samples.source != CONCEPTS_TEST:
             samples.save(place / "samples.npz")
@@ -75,6 +81,9 @@ def export_bundle(
         arrays = {f"{key}/{n}": v for key, values in reference.items() for n, v in values.items()}
         np.savez_compressed(place / "reference.npz", **arrays)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
+        if parts:
+            signatures = manifest["formats"]["saved_model"]["signatures"]
+            signatures |= {key: part.to_json() for key, part in parts.items()}
         if classes is not None and scores_output(manifest) is None:
             raise ValueError(
                 f"Expected as many class names as one output has scores. Received: "

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo._version import __version__
-from mmzoo.export.checks import plan_checks
-from mmzoo.export.manifest import Tensor, scores_output
+from mmzoo.export.checks import for_signature, name_breaches, plan_checks
+from mmzoo.export.manifest import PARTS, Tensor, scores_output
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
+from mmzoo.export.part_checks import check_parts
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
-from mmzoo.export.samples import Samples, as_strings
+from mmzoo.export.samples import Samples
 
 RUNTIMES = {
     "saved_model": ("TensorFlow C API", "tensorflow"),
@@ -78,7 +79,10 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     wanted = 0
     if name == "saved_model" and samples.texts:
         result["breaches"] += _tokenize_breaches(bundle / entry["path"], inputs, samples)
+    parts = {key: t for key, t in entry["signatures"].items() if PARTS.fullmatch(key)}
     for signature, tensors in entry["signatures"].items():
+        if signature in parts:
+            continue
         strings = any(
             t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"]
         )
@@ -87,16 +91,16 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         try:
             run = run_artifact(
                 name, bundle / entry["path"],
-                _for_signature(samples.inputs | (samples.texts if strings else {}),
+                for_signature(samples.inputs | (samples.texts if strings else {}),
                                tensors["inputs"]),
                 plan, signature=signature,
-                further=[(_for_signature(more, tensors["inputs"]), batch)
+                further=[(for_signature(more, tensors["inputs"]), batch)
                          for more, batch in further],
             )  # fmt: skip
         except RuntimeFailure as error:
             result["breaches"].append(f"{signature}: {error}")
             continue
-        result["breaches"] += _name_breaches(signature, tensors, run.report)
+        result["breaches"] += name_breaches(signature, tensors, run.report)
         result["load_seconds"] = run.report["load_seconds"]
         result["peak_mib"] = run.report["peak_mib"]
         result["latency_ms"] = {
@@ -127,6 +131,13 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
                     f"{signature}, batch {line.batch}, output {output!r}, {line.name}: {breach}"
                     for breach in difference.breaches
                 ]
+    if parts:
+        checks, breaches, count = check_parts(
+            bundle / entry["path"], parts, samples, reference, tolerance
+        )
+        result["checks"] += checks
+        result["breaches"] += breaches
+        wanted += count
     if not wanted or len(result["checks"]) != wanted:
         result["breaches"].append(f"{len(result['checks'])} of {wanted} checks were made")
     result["holds"] = not result["breaches"]
@@ -147,32 +158,6 @@ def _tokenize_breaches(path, tensors, samples):
         if tensor.tokens_of
         and not np.array_equal(made.get(tensor.name), samples.inputs[tensor.name])
     ]
-
-
-def _for_signature(inputs, tensors):
-    """Picks the inputs by name; text as strings where the signature takes strings."""
-    values = {}
-    for tensor in tensors:
-        value = inputs[tensor["name"]]
-        if tensor["dtype"] == "string":
-            value = as_strings(value)
-        values[tensor["name"]] = value
-    return values
-
-
-def _name_breaches(signature, tensors, report):
-    """What the runtime sees, against what the manifest promises: names, dtypes, shapes."""
-    breaches = []
-    for side in ("inputs", "outputs"):
-        promised = {t["name"]: (t["dtype"], t["shape"]) for t in tensors[side]}
-        found = {name: (t["dtype"], t["shape"]) for name, t in report[side].items()}
-        for name in sorted(set(promised) | set(found)):
-            if promised.get(name) != found.get(name):
-                breaches.append(
-                    f"{signature}: expected {side[:-1]} {name!r} as {promised.get(name)}, "
-                    f"the runtime shows {found.get(name)}"
-                )
-    return breaches
 
 
 def _metric(actual, expected, line, labels, output):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mmzoo.export.manifest import Tensor
-from mmzoo.export.samples import BATCHES, Samples
+from mmzoo.export.samples import BATCHES, Samples, as_strings
 from mmzoo.export.subsets import draw_subsets
 
 SMALL_RUN = 51  # samples for batches 1 and 3; the largest batch runs over all
@@ -93,3 +93,29 @@ def plan_checks(samples: Samples, inputs: list[Tensor], reference: dict, strings
     for name, rows in subsets.rows.items():
         lines.append(Line(place, name, BATCHES[-1], "subsets", count, rows, subsets.origin[rows]))
     return plan, further, lines
+
+
+def for_signature(inputs, tensors):
+    """Picks the inputs by name; text as strings where the signature takes strings."""
+    values = {}
+    for tensor in tensors:
+        value = inputs[tensor["name"]]
+        if tensor["dtype"] == "string" and value.dtype == "uint8":
+            value = as_strings(value)
+        values[tensor["name"]] = value
+    return values
+
+
+def name_breaches(signature, tensors, report):
+    """What the runtime sees, against what the manifest promises: names, dtypes, shapes."""
+    breaches = []
+    for side in ("inputs", "outputs"):
+        promised = {t["name"]: (t["dtype"], t["shape"]) for t in tensors[side]}
+        found = {name: (t["dtype"], t["shape"]) for name, t in report[side].items()}
+        for name in sorted(set(promised) | set(found)):
+            if promised.get(name) != found.get(name):
+                breaches.append(
+                    f"{signature}: expected {side[:-1]} {name!r} as {promised.get(name)}, "
+                    f"the runtime shows {found.get(name)}"
+                )
+    return breaches

@@ -21,9 +21,9 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
 
     With one, two and three modalities: everything that `check_layer` does, with some modalities
     absent, exported to each format with the most; an absent modality has no influence, by one
-    bit, whatever it holds, NaN in the artifacts too; nor has what is masked; the order of the dicts means nothing;
-    everything present is as good as no `presence`; and with everything absent the result is
-    finite.
+    bit, whatever it holds, NaN in the artifacts too; nor has what is masked; the order of the
+    dicts means nothing; everything present is as good as no `presence`; and with everything
+    absent the result is finite.
 
     Args:
         make: Function without arguments that returns a new layer.

@@ -8,8 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from mmzoo.export.certificate import certify, raise_on_breach
+from mmzoo.export.checks import SMALL_RUN
 from mmzoo.export.manifest import Tensor, signature_names
 from mmzoo.export.parity import TOLERANCE
+from mmzoo.export.part_checks import WHOLE
+from mmzoo.export.parts import find_parts
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe, load_model
 from mmzoo.export.subsets import draw_subsets
@@ -27,7 +30,7 @@ def write_proven(
         model: Functional Keras model, or the path of a `.keras` file.
         path: Where the artifact goes.
         write: Function of the model (that of token ids, where tokenizers were cut off), the
-            place to write to and the tokenizers.
+            place to write to, the tokenizers, and the parts that a SavedModel has.
         samples, tolerance, signatures: See `prove`.
 
     Returns:
@@ -35,21 +38,51 @@ def write_proven(
     """
     original = load_model(model)
     portable, tokenizers = split_tokenizers(original)
+    samples = choose_samples(portable, tokenizers, samples)
+    parts = {}
+    if name == "saved_model":
+        parts = find_parts(portable, tokenizers, picture_size(samples))
     with beside(path) as target:
-        write(portable, target, tokenizers)
-        prove(name, target, portable, samples, signatures, tokenizers, tolerance, original)
+        write(portable, target, tokenizers, parts)
+        prove(name, target, portable, samples, signatures, tokenizers, tolerance, original, parts)
     return path
+
+
+def choose_samples(model: keras.Model, tokenizers, samples=None) -> Samples:
+    """The samples that a model is compared on.
+
+    Args:
+        model: Functional model, of token ids where tokenizers were cut off.
+        tokenizers: Those.
+        samples: `Samples` of the user. None: the Concept-128 test samples where the model takes
+            nothing else, else seeded random values.
+
+    Raises:
+        ValueError: If the samples don't fit the model.
+    """
+    inputs, _ = describe(model, tokenizers)
+    if samples is None:
+        known = takes_concepts(inputs)
+        samples = default_samples(inputs, tokenizers) if known else random_samples(inputs)
+    return samples.with_ids(tokenizers).fit(inputs)
+
+
+def picture_size(samples: Samples):
+    """Height and width of the samples' pictures, or None."""
+    image = samples.inputs.get("image")
+    return None if image is None or image.ndim != 4 else image.shape[1:3]
 
 
 def prove(
     name: str,
     artifact: Path,
     model: keras.Model,
-    samples=None,
+    samples: Samples,
     signatures=None,
     tokenizers=(),
     tolerance: float = TOLERANCE,
     original: keras.Model | None = None,
+    parts: dict | None = None,
 ) -> None:
     """Runs one artifact in its runtime, in a fresh process, against the Keras model.
 
@@ -57,23 +90,22 @@ def prove(
         name: "saved_model", "tflite" or "onnx".
         artifact: The file or folder.
         model: The functional model it was made from.
-        samples: `Samples`. None: the Concept-128 test samples where the model takes nothing
-            else, else seeded random values.
+        samples: What `choose_samples` returned.
         signatures: Names of the signatures to run; None: all that the format has.
         tokenizers: Those that were cut off the model.
         tolerance: Largest difference of a float output, as a part of its scale.
         original: The model of strings that tokenizers were cut off; its answers count.
+        parts: What `find_parts` found, of a SavedModel.
 
     Raises:
         ParityError: If an answer differs.
-        ValueError: If the samples don't fit the model.
+        ValueError: If a signature is unknown.
     """
     inputs, outputs = describe(model, tokenizers)
-    if samples is None:
-        known = takes_concepts(inputs)
-        samples = default_samples(inputs, tokenizers) if known else random_samples(inputs)
-    samples = samples.with_ids(tokenizers).fit(inputs)
+    parts = parts or {}
     entries = describe_signatures(name, inputs, outputs)
+    portable = entries["portable"]
+    entries |= {key: part.to_json() for key, part in parts.items()}
     unknown = sorted(set(signatures or ()) - set(entries))
     if unknown:
         raise ValueError(
@@ -85,9 +117,9 @@ def prove(
         "signatures": {key: entries[key] for key in signatures or entries},
     }
     manifest = {
-        **entries["portable"], "classes": None, "formats": {name: entry}, "tolerance": tolerance,
+        **portable, "classes": None, "formats": {name: entry}, "tolerance": tolerance,
     }  # fmt: skip
-    reference = answers(model, samples, original, tokenizers)
+    reference = answers(model, samples, original, tokenizers, parts)
     certificate = certify(artifact.parent, manifest, samples, reference)
     raise_on_breach(certificate)
 
@@ -111,7 +143,11 @@ def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) 
 
 
 def answers(
-    model: keras.Model, samples: Samples, original: keras.Model | None = None, tokenizers=()
+    model: keras.Model,
+    samples: Samples,
+    original: keras.Model | None = None,
+    tokenizers=(),
+    parts: dict | None = None,
 ) -> dict:
     """The Keras model's answers for the samples, those of other sizes and those of subsets.
 
@@ -120,7 +156,8 @@ def answers(
 
     Returns:
         Dict of "samples", "short", "long" and, where the model takes presence, "subsets" to a
-        dict of output name to array. A size that Keras itself refuses (an input shorter than a
+        dict of output name to array; and the first samples' of each part that gives something
+        else than the model. A size that Keras itself refuses (an input shorter than a
         convolution) is left out.
 
     Raises:
@@ -149,6 +186,11 @@ def answers(
     for key, values in samples.resized(inputs).items():
         with contextlib.suppress(tf.errors.InvalidArgumentError, ValueError):
             found[key] = predict(model, values)
+    for key, part in (parts or {}).items():
+        if key not in WHOLE:
+            names = [tensor.name for tensor in part.inputs]
+            given = {name: tf.constant(samples.inputs[name][:SMALL_RUN]) for name in names}
+            found[key] = {name: value.numpy() for name, value in part.function(given).items()}
     return found
 
 

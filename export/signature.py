@@ -5,6 +5,7 @@ import os
 import re
 
 import keras
+import tensorflow as tf
 
 from mmzoo.export.manifest import Tensor
 from mmzoo.fusion.presence import presence_of
@@ -95,6 +96,19 @@ def call(model: keras.Model, inputs: dict) -> dict:
     if isinstance(result, dict):
         return {name: result[name] for name in names}
     return dict(zip(names, _leaves(result, "outputs"), strict=True))
+
+
+def with_bytes(inputs: list[Tensor], values: dict) -> dict:
+    """Turns string tensors `(batch,)` of texts into UTF-8 bytes, zero padded."""
+    values = dict(values)
+    for tensor in inputs:
+        if tensor.is_text and not tensor.tokens_of:
+            text = values[tensor.name]
+            longest = tf.reduce_max(tf.strings.length(text, unit="BYTE"))
+            values[tensor.name] = tf.io.decode_raw(
+                text, tf.uint8, fixed_length=tf.maximum(longest, 1)
+            )
+    return values
 
 
 def _leaves(structure, side):

@@ -40,7 +40,7 @@ def to_onnx(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
     path = Path(path)
     check_file(path)
     return write_proven(
-        "onnx", model, path, lambda portable, target, _: write_onnx(portable, target),
+        "onnx", model, path, lambda portable, target, *_: write_onnx(portable, target),
         samples=samples, tolerance=tolerance,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from mmzoo.export.manifest import signature_names
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import write_proven
-from mmzoo.export.signature import call, describe
+from mmzoo.export.signature import call, describe, with_bytes
 from mmzoo.files import check_replaceable
 from mmzoo.hub.resources import find_resources
 from mmzoo.ops import portable_operators
@@ -27,9 +27,12 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
             - `serving_default`: text inputs are strings `(batch,)`;
             - `portable`: text inputs are UTF-8 bytes, uint8 `(batch, length)`, zero padded,
               or token ids where the model has a tokenizer, as in the other formats.
-            A model with a tokenizer has a third, `tokenize`: strings to token ids.
-            Without a text input the two are alike. None: both, or `portable` alone where
-            text comes in and an output has a free axis (tokens a byte).
+            Without a text input the two are alike, and `serving_default` is left out where
+            text comes in and an output has a free axis (tokens a byte). A model with a
+            tokenizer has a third in any case, `tokenize`: strings to token ids.
+            - its parts, as `mmzoo.export.parts.find_parts` finds them: `encode_image` and so
+              on, `fuse`, `explain`, `encoded`.
+            None: all that there are.
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
             float32 keeps in a network of a few layers; one of dozens may need 5e-5.
@@ -47,8 +50,8 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
     path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
 
-    def write(portable, target, tokenizers):
-        write_saved_model(portable, target, signatures, tokenizers)
+    def write(portable, target, tokenizers, parts):
+        write_saved_model(portable, target, signatures, tokenizers, parts)
 
     return write_proven(
         "saved_model", model, path, write,
@@ -57,13 +60,17 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
 
 
 @portable_operators()
-def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizers=()) -> Path:
+def write_saved_model(
+    model: keras.Model, path: Path, signatures=None, tokenizers=(), parts=None
+) -> Path:
     """As `to_saved_model`, unproven: for what is proven later, or converted further."""
     inputs, outputs = describe(model, tokenizers)
+    parts = parts or {}
     if signatures is None:
         signatures = signature_names(
             "saved_model", [t.to_json() for t in inputs], [t.to_json() for t in outputs]
         )
+        signatures = [*signatures, *parts]
     # The root holds the raw variables: with a Keras model as root they are lost on the way.
     root = tf.Module(name="root")
     models = [model, *(each.model for each in tokenizers)]
@@ -71,10 +78,14 @@ def write_saved_model(model: keras.Model, path: Path, signatures=None, tokenizer
     root.model_variables = list(variables.values())
     functions = {}
     for name in signatures:
-        if name not in SIGNATURES:
+        if name not in (*SIGNATURES, *parts):
             raise ValueError(
-                f"`signatures` may hold {SIGNATURES}. Received: signatures={tuple(signatures)}."
+                f"`signatures` may hold {(*SIGNATURES, *parts)}. "
+                f"Received: signatures={tuple(signatures)}."
             )
+        if name in parts:
+            functions[name] = _part(parts[name])
+            continue
         strings = name == "serving_default"
         functions[name] = _signature(model, inputs, tokenizers if strings else (), strings)
     if tokenizers:
@@ -95,6 +106,18 @@ def _tokenize(tokenizers):
     return function.get_concrete_function(**specs)
 
 
+def _part(part):
+    specs = {}
+    for tensor in part.inputs:
+        specs[tensor.name] = tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name)
+
+    @tf.function(autograph=False)
+    def function(**values):
+        return part.function(values)
+
+    return function.get_concrete_function(**specs)
+
+
 def _signature(model, inputs, tokenizers, strings):
     specs = {}
     for tensor in inputs:
@@ -109,13 +132,6 @@ def _signature(model, inputs, tokenizers, strings):
     def function(**values):
         for tokenizer in tokenizers:
             values |= tokenizer.ids(values.pop(tokenizer.source))
-        for tensor in inputs:
-            if strings and tensor.is_text and not tensor.tokens_of:
-                text = values[tensor.name]
-                longest = tf.reduce_max(tf.strings.length(text, unit="BYTE"))
-                values[tensor.name] = tf.io.decode_raw(
-                    text, tf.uint8, fixed_length=tf.maximum(longest, 1)
-                )
-        return call(model, values)
+        return call(model, with_bytes(inputs, values) if strings else values)
 
     return function.get_concrete_function(**specs)

@@ -36,7 +36,7 @@ def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
     path = Path(path)
     check_file(path)
     return write_proven(
-        "tflite", model, path, lambda portable, target, _: write_tflite(portable, target),
+        "tflite", model, path, lambda portable, target, *_: write_tflite(portable, target),
         samples=samples, tolerance=tolerance,
     )  # fmt: skip
 

@@ -82,6 +82,17 @@ def run(
     importlib.import_module(f"mmzoo.recipes.{recipe}").main(context.args)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def bakeoff(context: typer.Context) -> None:
+    """Compare every kind of fusion (`mmzoo bakeoff concepts --seeds 5`; `--help`)."""
+    import importlib
+
+    importlib.import_module("mmzoo.recipes.bakeoff").main(context.args)
+
+
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras 3 archive.")],

@@ -3,6 +3,7 @@
 from keras import ops
 
 from mmzoo.fusion.base import FusionLayer
+from mmzoo.fusion.explanation import asked, note_weights
 
 # The least log-probability of a class. Its exponential is 0 in every dtype, and a sum of sixty
 # of them is still finite in float16.
@@ -66,6 +67,8 @@ def log_mixture(scores, features, presence):
     """
     weights = ops.where(stacked(presence), scores, ops.cast(NONE, scores.dtype))
     weights = ops.expand_dims(ops.log_softmax(weights, axis=-1), -1)  # (batch, experts, 1)
+    if asked():
+        note_weights(sorted(features), ops.exp(weights[..., 0]))
     terms = weights + log_probabilities(features)
     top = ops.stop_gradient(ops.max(terms, axis=1, keepdims=True))
     return ops.log(ops.sum(ops.exp(terms - top), axis=1)) + ops.squeeze(top, 1)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mmzoo.fusion.base import FusionLayer, positive_int
+from mmzoo.fusion.explanation import asked, note_weights
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
@@ -76,6 +77,8 @@ class GatedFusion(FusionLayer):
         here = ops.stack([presence[name] for name in self.modalities], axis=1)  # (batch, M)
         here = ops.logical_or(here, ops.logical_not(ops.any(here, axis=1, keepdims=True)))
         gates = _softmax_of_some(scores, ops.expand_dims(here, -1))
+        if asked():
+            note_weights(self.modalities, ops.mean(gates, axis=-1))
         return ops.sum(gates * ops.stack(values, axis=1), axis=1)
 
     def fused_shape(self, shapes):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mmzoo.fusion.base import FusionLayer, positive_int
+from mmzoo.fusion.explanation import note
 from mmzoo.ops import additive_scores
 
 
@@ -94,6 +95,7 @@ class InteractiveAttention(FusionLayer):
                 context = ops.matmul(weight, tokens[b])  # (batch, I, D_b)
                 parts.append(_mean(context, kept[a]))
             maps[f"{a}_reads_{b}"] = ops.stack(heads, axis=1) * ops.expand_dims(kept[a], 1)
+        note(maps)
         vector = ops.concatenate(parts, axis=-1)
         return (vector, maps) if self.return_attention else vector
 

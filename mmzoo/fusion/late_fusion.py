@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from mmzoo.fusion.base import FusionLayer
+from mmzoo.fusion.explanation import asked, note_weights
 
 
 @keras.saving.register_keras_serializable(package="mmzoo")
@@ -51,10 +52,16 @@ class LateFusion(FusionLayer):
     def fuse(self, features, masks, presence, training):
         weights = ops.softplus(self.modality_weights) / float(np.log(2.0))
         total = 0.0
+        shares = []
         for k, name in enumerate(self.modalities):
             expert = ops.log_softmax(features[name], axis=-1)
             here = ops.cast(presence[name], expert.dtype)[:, None]
-            total = total + weights[k] * here * expert
+            shares.append(weights[k] * here)  # (batch, 1)
+            total = total + shares[-1] * expert
+        if asked():
+            shares = ops.concatenate(shares, axis=-1)
+            most = ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-6)
+            note_weights(self.modalities, shares / most)
         return total
 
     def set_expert_weights(self, weights):

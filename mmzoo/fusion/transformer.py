@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mmzoo.fusion.base import FusionLayer, positive_int
+from mmzoo.fusion.explanation import asked, note
 
 EXPANSION = 4  # hidden width of a feed-forward network, in widths of its block
 EPSILON = 1e-6
@@ -137,7 +138,10 @@ class AttentionFusion(FusionLayer):
     def fuse(self, features, masks, presence, training):
         tokens = {m: self.projections[m](features[m]) for m in self.modalities}
         result, readings = self.attend(tokens, masks, presence)
-        return (result, attention_maps(readings)) if self.return_attention else result
+        if self.return_attention or asked():
+            maps = attention_maps(readings)
+            note(maps)
+        return (result, maps) if self.return_attention else result
 
     def compute_output_shape(self, features_shape, masks_shape=None, presence_shape=None):
         shapes = (features_shape, masks_shape, presence_shape)

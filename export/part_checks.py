@@ -1,0 +1,83 @@
+"""The parts of a SavedModel, each run by itself, and put together again."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+
+from mmzoo.export.checks import SMALL_RUN, for_signature, name_breaches
+from mmzoo.export.parity import compare
+from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
+from mmzoo.export.samples import BATCHES, Samples
+
+WHOLE = ("fuse", "encoded")  # parts that must answer as the whole model does
+
+
+def check_parts(path: Path, parts: dict, samples: Samples, reference: dict, tolerance: float):
+    """Runs every part on the first samples, at the smallest and the largest batch.
+
+    `fuse` is given what the artifact's own encoders gave, and `encoded` the samples' pictures
+    as PNG: both must answer as the whole model.
+
+    Args:
+        path: The SavedModel.
+        parts: Dict of signature to its `inputs` and `outputs`, as the manifest has them.
+        samples, reference, tolerance: See `certificate.certify`.
+
+    Returns:
+        The checks made, the breaches in words, and how many checks there should be.
+    """
+    checks, breaches = [], []
+    batches = (BATCHES[0], BATCHES[-1])
+    given = samples.inputs | samples.texts
+    count = min(SMALL_RUN, len(samples))
+    order = sorted(parts, key=lambda name: (not name.startswith("encode_"), name))
+    for signature in order:
+        tensors = parts[signature]
+        if signature == "encoded":
+            given = given | {"image_bytes": _as_png(samples.inputs["image"][:count])}
+        names = {tensor["name"] for tensor in tensors["inputs"]}
+        if names - set(given):
+            continue  # an encoder failed, and is named among the breaches
+        values = {name: given[name][:count] for name in names}
+        try:
+            run = run_artifact(
+                "saved_model", path, for_signature(values, tensors["inputs"]),
+                [(batch, count) for batch in batches], signature=signature,
+            )  # fmt: skip
+        except RuntimeFailure as error:
+            breaches.append(f"{signature}: {error}")
+            continue
+        breaches += name_breaches(signature, tensors, run.report)
+        if signature.startswith("encode_"):
+            given = given | run.outputs[-1]
+        expected = reference["samples" if signature in WHOLE else signature]
+        for batch, outputs in zip(batches, run.outputs, strict=True):
+            for output in [tensor["name"] for tensor in tensors["outputs"]]:
+                if output not in outputs or output not in expected:
+                    continue
+                found = compare(outputs[output], expected[output][:count], tolerance)
+                checks.append({
+                    "signature": signature, "batch": batch, "output": output,
+                    "sizes": "samples", "samples": count, "holds": found.holds,
+                    **dataclasses.asdict(found), "breaches": list(found.breaches),
+                    "metric": None,
+                })  # fmt: skip
+                breaches += [
+                    f"{signature}, batch {batch}, output {output!r}: {breach}"
+                    for breach in found.breaches
+                ]
+    wanted = len(batches) * sum(len(tensors["outputs"]) for tensors in parts.values())
+    return checks, breaches, wanted
+
+
+def _as_png(images):
+    from PIL import Image
+
+    encoded = []
+    for image in images:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        encoded.append(file.getvalue())
+    return np.array(encoded, "S")  # none ends in a zero, which this would lose

@@ -1,0 +1,291 @@
+"""Towers, head, attention and encoded pictures as signatures of their own."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+from mmzoo import fusion
+from mmzoo.encoders.blocks import AllTrue
+from mmzoo.export import ParityError, part_checks, parts, to_saved_model
+from mmzoo.export.parts import explain, find_parts
+from mmzoo.export.pictures import decode_pictures
+from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
+from mmzoo.export.samples import Samples
+from mmzoo.export.towers import split_towers
+
+SIZE = (6, 4)
+
+
+def encoder(name, shape, dtype, body):
+    inputs = keras.Input(shape, dtype=dtype, name=f"{name}_raw")
+    tokens = body(inputs)
+    outputs = {
+        "tokens": tokens,
+        "mask": AllTrue(name="mask")(tokens),
+        "pooled": layers.GlobalAveragePooling1D(name="pooled")(tokens),
+    }
+    return keras.Model(inputs, outputs, name=f"{name}_encoder")
+
+
+def build(hidden=True, bypass=False):
+    image = keras.Input((None, None, 3), dtype="uint8", name="image")
+    text = keras.Input((None,), dtype="uint8", name="text")
+    numbers = keras.Input((2,), name="numbers")
+    presence = fusion.presence_inputs(["image", "text"])
+    seen = {"image": image, "text": text}
+    if hidden:
+        seen = fusion.HideAbsent(name="hide")(seen, presence)
+
+    def look(x):
+        x = layers.Conv2D(5, 2, 2, name="patches")(layers.Rescaling(1 / 255, name="unit")(x))
+        return layers.Reshape((-1, 5), name="tokens")(x)
+
+    encoders = {
+        "image": encoder("image", (None, None, 3), "uint8", look),
+        "text": encoder("text", (None,), "uint8", layers.Embedding(256, 3, name="table")),
+    }
+    made = {name: encoders[name](seen[name]) for name in encoders}
+    fused = fusion.InteractiveAttention(4, num_heads=2, name="attention")(
+        {name: x["tokens"] for name, x in made.items()},
+        {name: x["mask"] for name, x in made.items()},
+        presence,
+    )
+    x = layers.Concatenate(name="joined")([fused, numbers])
+    if bypass:
+        small = layers.GlobalAveragePooling2D(name="small")(layers.Rescaling(0.01)(image))
+        x = layers.Concatenate(name="more")([x, small])
+    experts = {
+        "image": layers.Dense(3, name="image_logits")(made["image"]["pooled"]),
+        "text": layers.Dense(3, name="text_logits")(made["text"]["pooled"]),
+        "together": layers.Dense(3, name="together")(x),
+    }
+    x = fusion.LateFusion(name="experts")(experts)
+    taken = {t.name: t for t in (image, text, numbers, *presence.values())}
+    return keras.Model(taken, {"scores": layers.Softmax(name="scores")(x)}, name="small")
+
+
+def samples(count=20):
+    rng = np.random.default_rng(0)
+    inputs = {
+        "image": rng.integers(0, 256, (count, *SIZE, 3)).astype("uint8"),
+        "text": rng.integers(1, 255, (count, 5)).astype("uint8"),
+        "numbers": rng.standard_normal((count, 2), "float32"),
+    }
+    return Samples(inputs)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    model = build()
+    path = tmp_path_factory.mktemp("parts") / "saved"
+    return model, to_saved_model(model, path, samples=samples())
+
+
+def every_input(count=20):
+    inputs = samples(count).inputs
+    return inputs | {f"{m}_present": np.ones(count, bool) for m in ("image", "text")}
+
+
+def run(path, signature, inputs):
+    count = len(next(iter(inputs.values())))
+    [outputs] = run_artifact("saved_model", path, inputs, [(7, count)], signature=signature).outputs
+    return outputs
+
+
+def test_parts_have_the_names_of_what_they_carry():
+    found = find_parts(build(), (), SIZE)
+    names = {
+        key: ([t.name for t in part.inputs], [t.name for t in part.outputs])
+        for key, part in found.items()
+    }
+    image = ["image_tokens", "image_mask", "image_pooled"]
+    text = ["text_tokens", "text_mask", "text_pooled"]
+    presence = ["image_present", "text_present"]
+    assert names.pop("encode_image") == (["image"], image)
+    assert names.pop("encode_text") == (["text"], text)
+    taken, given = names.pop("fuse")
+    assert set(taken) == {*image, *text, *presence, "numbers"} and given == ["scores"]
+    taken, given = names.pop("explain")
+    assert taken == ["image", "text", "numbers", *presence]
+    maps = ["image_reads_text", "text_reads_image"]
+    assert sorted(given) == sorted([*maps, *(f"{n}_weight" for n in ("image", "text", "together"))])
+    taken, given = names.pop("encoded")
+    assert taken == ["image_bytes", "text", "numbers", *presence] and given == ["scores"]
+    assert not names
+
+
+def test_split_equals_whole_and_embeddings_can_be_kept(exported):
+    model, path = exported
+    inputs = every_input()
+    kept = {"numbers": inputs["numbers"]}
+    for name in ("image", "text"):
+        kept |= run(path, f"encode_{name}", {name: inputs[name]})
+        kept[f"{name}_present"] = inputs[f"{name}_present"]
+    whole = model.predict(inputs, verbose=0)["scores"]
+    np.testing.assert_allclose(run(path, "fuse", kept)["scores"], whole, rtol=1e-5, atol=1e-6)
+    other = kept | {"image_pooled": kept["image_pooled"][::-1]}
+    assert np.abs(run(path, "fuse", other)["scores"] - whole).max() > 1e-3
+    kept["image_present"] = np.zeros(20, bool)
+    without = model.predict(inputs | {"image_present": np.zeros(20, bool)}, verbose=0)["scores"]
+    assert np.abs(without - whole).max() > 1e-4
+    # Behind the encoder, `LateFusion` here has no presence: only the attention feels it.
+    hidden = {**kept, **run(path, "encode_image", {"image": np.zeros_like(inputs["image"])})}
+    np.testing.assert_allclose(run(path, "fuse", hidden)["scores"], without, rtol=1e-5, atol=1e-6)
+
+
+def test_explanations_are_those_of_the_layers_themselves(exported):
+    model, path = exported
+    inputs = every_input()
+    found = run(path, "explain", inputs)
+    tensors = {name: tf.constant(value) for name, value in inputs.items()}
+    np.testing.assert_allclose(found["image_reads_text"].sum(-1), 1, rtol=1e-5)
+    assert found["image_reads_text"].shape == (20, 2, 6, 5)
+    layer = model.get_layer("attention")
+    twin = type(layer).from_config(layer.get_config() | {"return_attention": True})
+    made = {m: model.get_layer(f"{m}_encoder")(tensors[m]) for m in ("image", "text")}
+    call = [{m: made[m][key] for m in made} for key in ("tokens", "mask")]
+    presence = {m: tensors[f"{m}_present"] for m in made}
+    twin(*call, presence)
+    twin.set_weights(layer.get_weights())
+    _, maps = twin(*call, presence)
+    for name, value in maps.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+    weights = {k: v for k, v in found.items() if k.endswith("_weight")}
+    np.testing.assert_allclose(sum(weights.values()), 1, rtol=1e-5)
+    assert layer.return_attention is False
+
+
+def test_layers_that_say_the_same_names_are_told_apart():
+    x = {m: keras.Input((3,), name=m) for m in ("a", "b")}
+    first = fusion.LateFusion(name="first")(x)
+    second = fusion.WeightedFusion(name="second")({"a": x["a"], "b": first})
+    model = keras.Model(x, {"y": second})
+    found = explain(model, {m: tf.ones((2, 3)) for m in x})
+    assert list(found) == [
+        "first_a_weight", "first_b_weight", "second_a_weight", "second_b_weight",
+    ]  # fmt: skip
+    np.testing.assert_allclose(found["second_b_weight"], 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fusion.GatedFusion(4, name="fusion"),
+        lambda: fusion.MeanFusion("probabilities", name="fusion"),
+        lambda: fusion.WeightedFusion(name="fusion"),
+        lambda: fusion.LateFusion(name="fusion"),
+    ],
+)
+def test_an_absent_modality_has_weight_0(make):
+    x = {m: keras.Input((3,), name=m) for m in ("a", "b")}
+    presence = fusion.presence_inputs(x)
+    model = keras.Model(
+        {**x, **{t.name: t for t in presence.values()}}, make()(x, presence=presence)
+    )
+    here = np.array([True, False, True])
+    inputs = {"a": tf.ones((3, 3)), "b": 2 * tf.ones((3, 3))}
+    found = explain(model, inputs | {"a_present": here, "b_present": np.array([True, True, False])})
+    if not found:  # the mean of all has no weights of its own
+        assert isinstance(model.get_layer("fusion"), fusion.MeanFusion)
+        return
+    np.testing.assert_allclose(found["a_weight"][1:], [0, 1], atol=1e-6)
+    np.testing.assert_allclose(found["b_weight"][1:], [1, 0], atol=1e-6)
+    assert 0 < float(found["a_weight"][0]) < 1
+
+
+def test_a_model_is_not_cut_where_something_else_reads_the_input():
+    assert set(split_towers(build()).encoders) == {"image", "text"}
+    assert set(split_towers(build(hidden=False)).encoders) == {"image", "text"}
+    assert split_towers(build(bypass=True)) is None
+    x = keras.Input((3,), name="x")
+    assert split_towers(keras.Model({"x": x}, {"y": layers.Dense(2)(x)})) is None
+
+
+def test_encoded_pictures_and_texts_give_the_same_answers(exported):
+    model, path = exported
+    inputs = every_input()
+    whole = model.predict(inputs, verbose=0)["scores"]
+    taken = {name: inputs[name] for name in ("numbers", "image_present", "text_present")}
+    taken["image_bytes"] = np.array([png(picture) for picture in inputs["image"]], "S")
+    taken["text"] = np.array([bytes(row) for row in inputs["text"]], "S")
+    np.testing.assert_allclose(run(path, "encoded", taken)["scores"], whole, rtol=1e-5, atol=1e-6)
+    taken["image_bytes"][3] = b"no picture"
+    with pytest.raises(RuntimeFailure, match="image file format"):
+        run(path, "encoded", taken)
+
+
+def png(pixels, mode="RGB"):
+    file = io.BytesIO()
+    Image.fromarray(pixels, mode).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_pictures_are_fitted_on_white():
+    wide = np.zeros((10, 40, 3), "uint8")  # black
+    half = np.zeros((16, 16, 4), "uint8")
+    half[:, :8] = [255, 0, 0, 255]  # red, and nothing
+    same = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype("uint8")
+    file = io.BytesIO()
+    Image.fromarray(np.full((64, 32, 3), 100, "uint8")).save(file, "JPEG")
+    encoded = [png(wide), png(half, "RGBA"), png(same), file.getvalue(), b""]
+    found = decode_pictures(tf.constant(encoded), (16, 16)).numpy()
+    assert found.dtype == np.uint8 and found.shape == (5, 16, 16, 3)
+    assert (found[0, 6:10] == 0).all() and (found[0, :6] == 255).all()
+    assert (found[0, 10:] == 255).all()
+    assert (found[1, :, :8] == [255, 0, 0]).all() and (found[1, :, 8:] == 255).all()
+    np.testing.assert_array_equal(found[2], same)
+    assert np.abs(found[3, :, 4:12].astype(int) - 100).max() <= 2
+    assert (found[3, :, :4] == 255).all() and (found[3, :, 12:] == 255).all()
+    assert (found[4] == 255).all()
+
+
+def test_a_large_picture_is_scaled_as_it_is_by_pillow():
+    """No aliasing: a fine pattern becomes grey."""
+    pixels = np.zeros((128, 128, 3), "uint8")
+    pixels[:, ::2] = 255
+    found = decode_pictures(tf.constant([png(pixels)]), (16, 16)).numpy()[0]
+    assert np.abs(found.astype(int) - 127).max() <= 40
+    smooth = np.add.outer(np.arange(96), np.arange(96))[..., None].repeat(3, 2).astype("uint8")
+    found = decode_pictures(tf.constant([png(smooth)]), (16, 16)).numpy()[0]
+    pillow = np.asarray(Image.fromarray(smooth).resize((16, 16), Image.Resampling.BILINEAR))
+    assert np.abs(found.astype(int) - pillow).max() <= 1
+
+
+@pytest.mark.parametrize("signature", ["encode_text", "fuse", "explain", "encoded"])
+def test_a_part_that_answers_otherwise_is_a_breach(tmp_path, monkeypatch, signature):
+    def wrong(*arguments):
+        found = find_parts(*arguments)
+        function = found[signature].function
+
+        def slightly(values):
+            made = function(values)
+            if next(iter(made.values())).dtype == tf.string or not tf.executing_eagerly():
+                made = {k: v if v.dtype == tf.bool else v * 1.001 for k, v in made.items()}
+            return made
+
+        found[signature] = parts.Part(found[signature].inputs, found[signature].outputs, slightly)
+        return found
+
+    from mmzoo.export import prove
+
+    monkeypatch.setattr(prove, "find_parts", wrong)
+    with pytest.raises(ParityError, match=f"{signature}, batch"):
+        to_saved_model(build(), tmp_path / "saved", samples=samples())
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_part_that_is_missing_is_a_breach(exported):
+    _, path = exported
+    entries = {k: part.to_json() for k, part in find_parts(build(), (), SIZE).items()}
+    entries["encode_smell"] = entries["encode_text"]
+    reference = {key: {} for key in (*entries, "samples")}
+    given = Samples(every_input())
+    _, breaches, wanted = part_checks.check_parts(path, entries, given, reference, 1e-5)
+    assert wanted == 2 * (3 + 3 + 3 + 1 + 5 + 1)
+    assert any("encode_smell" in breach and "Found" in breach for breach in breaches)
