@@ -6,7 +6,16 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import FORMATS, PATHS, Bundle, check_bundle_place, scores_output
+from mmzoo.export.manifest import (
+    FIXED,
+    FORMATS,
+    PATHS,
+    QUANTIZED,
+    VARIANTS,
+    Bundle,
+    check_bundle_place,
+    scores_output,
+)
 from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.parts import find_parts
 from mmzoo.export.prove import answers, describe_signatures, picture_size
@@ -16,6 +25,7 @@ from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.export.to_tflite import write_tflite
 from mmzoo.export.tokens import split_tokenizers
+from mmzoo.export.variants import METRIC_LIMIT, quantization, write_variant
 from mmzoo.files import beside, sha256, write_json
 
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
@@ -29,6 +39,8 @@ def export_bundle(
     samples: Samples | None = None,
     classes: list[str] | None = None,
     tolerance: float = TOLERANCE,
+    quantize: dict[str, str] | None = None,
+    metric_limit: float = METRIC_LIMIT,
 ) -> Bundle:
     """Exports a model to every format, proves each, and only then puts it in place.
 
@@ -36,12 +48,18 @@ def export_bundle(
         model: Functional Keras model, or the path of a `.keras` file.
         path: Folder of the bundle. An old bundle there is replaced once the new one holds,
             and is left as it was otherwise.
-        formats: Any of "saved_model", "tflite", "onnx".
+        formats: Any of "saved_model", "tflite", "onnx", and of the variants:
+            "tflite-batch1" (one sample of the samples' size, for browsers and GPU delegates),
+            "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-dynamic", "onnx-int8".
         samples: Real samples. None: the Concept-128 test samples.
         classes: Optional class names, in the order of the scores.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
             float32 keeps in a network of a few layers; one of dozens may need 5e-5.
             The manifest keeps it.
+        quantize: Dict of modality, or "rest", to "float32", "float16", "dynamic" or "int8": one
+            more variant, "tflite-mixed".
+        metric_limit: What a quantised artifact may lose of the metric, as a share. It is not
+            held to `tolerance`. Without labels: the share of top-1 that may change.
 
     Returns:
         The `Bundle`.
@@ -51,9 +69,15 @@ def export_bundle(
             format can't carry the model.
         ParityError: If an artifact's answers differ; nothing is left at `path`.
     """
-    formats = tuple(dict.fromkeys(formats))
-    if not formats or not set(formats) <= set(FORMATS):
-        raise ValueError(f"`formats` must be some of {FORMATS}. Received: {formats}.")
+    quantize = dict(quantize or {})
+    formats = tuple(dict.fromkeys((*formats, *(["tflite-mixed"] if quantize else []))))
+    if not formats or not set(formats) <= set(PATHS):
+        raise ValueError(f"`formats` must be some of {tuple(PATHS)}. Received: {formats}.")
+    if "tflite-mixed" in formats and not quantize:
+        raise ValueError(
+            "Expected `quantize` for 'tflite-mixed': a dict of tower to kind (--quantize "
+            "image=int8,text=dynamic). Received: nothing."
+        )
     path = Path(path)
     check_bundle_place(path)
     check_tolerance(tolerance)
@@ -70,6 +94,9 @@ def export_bundle(
         place.mkdir()
         for name in formats:
             (place / PATHS[name]).parent.mkdir()
+            if name in VARIANTS:
+                write_variant(name, place, model, samples, quantize, tokenizers)
+                continue
             options = {}
             if name == "saved_model":
                 options = {"tokenizers": tokenizers, "parts": parts}
@@ -84,6 +111,13 @@ def export_bundle(
         if parts:
             signatures = manifest["formats"]["saved_model"]["signatures"]
             signatures |= {key: part.to_json() for key, part in parts.items()}
+        for name in set(QUANTIZED) & set(formats):
+            entry = manifest["formats"][name]
+            entry["quantized"] = quantization(name, model, quantize)
+            entry["metric_limit"] = metric_limit
+        if FIXED in formats:
+            entry = manifest["formats"][FIXED]
+            entry["signatures"]["portable"] = _fixed(manifest, samples, reference)
         if classes is not None and scores_output(manifest) is None:
             raise ValueError(
                 f"Expected as many class names as one output has scores. Received: "
@@ -95,6 +129,16 @@ def export_bundle(
         raise_on_breach(certificate)
         write_json(place / "certificate.json", certificate)
     return Bundle(path, manifest, certificate)
+
+
+def _fixed(manifest, samples, reference):
+    """The tensors of a file of one sample of fixed size."""
+    shapes = {name: value.shape[1:] for name, value in samples.inputs.items()}
+    shapes |= {name: value.shape[1:] for name, value in reference["samples"].items()}
+    return {
+        side: [t | {"shape": [1, *shapes[t["name"]]]} for t in manifest[side]]
+        for side in ("inputs", "outputs")
+    }
 
 
 def _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance):

@@ -9,7 +9,8 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.checks import for_signature, name_breaches, plan_checks
-from mmzoo.export.manifest import PARTS, Tensor, scores_output
+from mmzoo.export.limits import limit_breaches
+from mmzoo.export.manifest import FIXED, PARTS, QUANTIZED, Tensor, runtime_of, scores_output
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.part_checks import check_parts
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
@@ -62,7 +63,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
 
 
 def _certify_format(bundle, name, entry, manifest, samples, reference):
-    runtime, package = RUNTIMES[name]
+    runtime, package = RUNTIMES[runtime_of(name)]
     result = {
         "holds": False,
         "runtime": f"{runtime} {_version(package)}",
@@ -75,7 +76,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     }
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     scores = scores_output(manifest)
-    tolerance = manifest.get("tolerance", TOLERANCE)
+    tolerance = None if name in QUANTIZED else manifest.get("tolerance", TOLERANCE)
     wanted = 0
     if name == "saved_model" and samples.texts:
         result["breaches"] += _tokenize_breaches(bundle / entry["path"], inputs, samples)
@@ -86,11 +87,11 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         strings = any(
             t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"]
         )
-        plan, further, lines = plan_checks(samples, inputs, reference, strings)
+        plan, further, lines = plan_checks(samples, inputs, reference, strings, name == FIXED)
         wanted += len(lines) * len(manifest["outputs"])
         try:
             run = run_artifact(
-                name, bundle / entry["path"],
+                runtime_of(name), bundle / entry["path"],
                 for_signature(samples.inputs | (samples.texts if strings else {}),
                                tensors["inputs"]),
                 plan, signature=signature,
@@ -124,7 +125,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
                 }  # fmt: skip
                 if metric and line.reference == "samples":
                     result["metric"] = metric
-                elif metric and line.batch > 1:
+                elif metric and line.name != "subsets":
                     result["subsets"][line.name] = metric
                 result["checks"].append(check)
                 result["breaches"] += [
@@ -138,6 +139,8 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         result["checks"] += checks
         result["breaches"] += breaches
         wanted += count
+    if name in QUANTIZED and not result["breaches"]:
+        result["breaches"] += limit_breaches(result, scores, entry["metric_limit"])
     if not wanted or len(result["checks"]) != wanted:
         result["breaches"].append(f"{len(result['checks'])} of {wanted} checks were made")
     result["holds"] = not result["breaches"]
@@ -165,8 +168,11 @@ def _metric(actual, expected, line, labels, output):
         return None
     labels = labels[line.origin]
     keras, artifact = (accuracy(scores, labels) for scores in (expected, actual))
-    return {"name": "accuracy", "output": output, "keras": keras,
-            "artifact": artifact, "change": artifact - keras}  # fmt: skip
+    right = [scores.argmax(1) == labels for scores in (expected, actual)]
+    return {
+        "name": "accuracy", "output": output, "keras": keras, "artifact": artifact,
+        "change": artifact - keras, "differ": int(np.sum(right[0] != right[1])),
+    }  # fmt: skip
 
 
 def _version(package):

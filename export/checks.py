@@ -45,7 +45,9 @@ class Line:
         return actual[self.rows], expected[self.rows]
 
 
-def plan_checks(samples: Samples, inputs: list[Tensor], reference: dict, strings: bool):
+def plan_checks(
+    samples: Samples, inputs: list[Tensor], reference: dict, strings: bool, fixed: bool = False
+):
     """Every run of one signature, and every comparison.
 
     Args:
@@ -53,6 +55,7 @@ def plan_checks(samples: Samples, inputs: list[Tensor], reference: dict, strings
         inputs: The model's inputs.
         reference: See `certificate.certify`.
         strings: Whether the signature takes strings where the model takes token ids.
+        fixed: Whether it takes one sample of the samples' size and nothing else.
 
     Returns:
         `plan` and `further`, as `run_artifact` takes them, and a list of `Line`.
@@ -60,8 +63,9 @@ def plan_checks(samples: Samples, inputs: list[Tensor], reference: dict, strings
     Raises:
         ValueError: If the model takes presence and there are no answers for its subsets.
     """
-    plan = [(batch, min(SMALL_RUN, len(samples))) for batch in BATCHES[:-1]]
-    plan.append((BATCHES[-1], len(samples)))
+    largest = 1 if fixed else BATCHES[-1]
+    plan = [(batch, min(SMALL_RUN, len(samples))) for batch in BATCHES[:-1] if not fixed]
+    plan.append((largest, len(samples)))
     lines = []
     for k, (batch, count) in enumerate(plan):
         rows = np.arange(count)
@@ -73,7 +77,7 @@ def plan_checks(samples: Samples, inputs: list[Tensor], reference: dict, strings
         return len(plan) + len(further) - 1, len(next(iter(values.values())))
 
     # Token ids cut to another length are those of no text: strings have no such samples.
-    for key, values in {} if strings else samples.resized(inputs).items():
+    for key, values in {} if strings or fixed else samples.resized(inputs).items():
         if key in reference:
             place, count = run(values, 3)
             lines.append(Line(place, key, 3, key, count, np.arange(count)))
@@ -86,12 +90,13 @@ def plan_checks(samples: Samples, inputs: list[Tensor], reference: dict, strings
             "presence inputs promise. Received none. Export the model again."
         )
     spoilt = subsets.spoilt.inputs | (subsets.spoilt.texts if strings else {})
-    place, count = run({name: value[:SMALL_RUN] for name, value in spoilt.items()}, 1)
-    rows = np.arange(count)
-    lines.append(Line(place, "subsets", 1, "subsets", count, rows, subsets.origin[rows]))
-    place, count = run(spoilt, BATCHES[-1])
+    if not fixed:
+        place, count = run({name: value[:SMALL_RUN] for name, value in spoilt.items()}, 1)
+        rows = np.arange(count)
+        lines.append(Line(place, "subsets", 1, "subsets", count, rows, subsets.origin[rows]))
+    place, count = run(spoilt, largest)
     for name, rows in subsets.rows.items():
-        lines.append(Line(place, name, BATCHES[-1], "subsets", count, rows, subsets.origin[rows]))
+        lines.append(Line(place, name, largest, "subsets", count, rows, subsets.origin[rows]))
     return plan, further, lines
 
 

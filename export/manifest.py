@@ -7,12 +7,15 @@ from pathlib import Path
 
 from mmzoo.files import check_replaceable, sha256
 
-PATHS = {
-    "saved_model": "saved_model/1",
-    "tflite": "tflite/model.tflite",
-    "onnx": "onnx/model.onnx",
-}
-FORMATS = tuple(PATHS)
+FORMATS = ("saved_model", "tflite", "onnx")
+FIXED = "tflite-batch1"  # one sample of fixed size: GPU delegates and browsers want no other
+QUANTIZED = (
+    "tflite-float16", "tflite-dynamic", "tflite-int8", "tflite-mixed", "onnx-dynamic", "onnx-int8",
+)  # fmt: skip
+VARIANTS = (FIXED, *QUANTIZED)
+ALL = tuple(name for name in (*FORMATS, *VARIANTS) if name != "tflite-mixed")
+FILES = {"saved_model": "1", "tflite": "model.tflite", "onnx": "model.onnx"}
+PATHS = {name: f"{name}/{FILES[name.partition('-')[0]]}" for name in (*FORMATS, *VARIANTS)}
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
@@ -50,6 +53,11 @@ class Tensor:
     def is_text(self) -> bool:
         """Text: token ids, or UTF-8 bytes, which every uint8 `(batch, length)` is here."""
         return bool(self.tokens_of) or (self.dtype == "uint8" and len(self.shape) == 2)
+
+
+def runtime_of(name: str) -> str:
+    """The format that a variant is a file of: "tflite" of "tflite-int8"."""
+    return name.partition("-")[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,13 @@ def _check_manifest(manifest):
         known = name == "saved_model" and all(PARTS.fullmatch(part) for part in more)
         if (more and not known) or wanted - set(entry["signatures"]):
             raise ValueError(f"the signatures of {name!r} are not {sorted(wanted)}")
-        if entry["signatures"]["portable"] != portable:
+        found = entry["signatures"]["portable"]
+        if name == FIXED:
+            found, expected = ({s: [(t["name"], t["dtype"]) for t in each[s]] for s in each}
+                               for each in (found, portable))  # fmt: skip
+        else:
+            expected = portable
+        if found != expected:
             raise ValueError(f"the signatures of {name!r} are not {sorted(wanted)} of its tensors")
         for signature in entry["signatures"].values():
             for tensor in (*signature["inputs"], *signature["outputs"]):

@@ -54,14 +54,17 @@ class Difference:
         return not self.breaches
 
 
-def compare(actual: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> Difference:
+def compare(
+    actual: np.ndarray, expected: np.ndarray, tolerance: float | None = TOLERANCE
+) -> Difference:
     """Compares one output with its reference. NaN and infinity never pass.
 
     Args:
         actual: What the artifact answered.
         expected: What the Keras model answered: `(samples, ...)`.
         tolerance: Largest `scale_relative` that holds. Ids, counts and masks (anything but
-            floats) must be equal.
+            floats) must be equal. None: any finite floats hold, for an artifact that is judged
+            by its metric.
     """
     if expected.dtype.kind != "f":
         tolerance = 0.0
@@ -81,13 +84,13 @@ def compare(actual: np.ndarray, expected: np.ndarray, tolerance: float = TOLERAN
     if not finite:
         bad = int(np.size(actual) - np.isfinite(actual).sum())
         breaches.append(f"{bad} of {actual.size} values are not finite")
-    if not relative <= tolerance:  # also true of NaN
+    if tolerance is not None and not relative <= tolerance:  # also true of NaN
         breaches.append(
             f"largest difference {max_abs:.3g} is {relative:.3g} of the scale, "
             f"above {tolerance:.0e}"
         )
-    agreement = _top1_agreement(actual, expected, tolerance * scale)
-    if agreement is not None and agreement < 1:
+    agreement = _top1_agreement(actual, expected, (tolerance or 0) * scale)
+    if tolerance is not None and agreement is not None and agreement < 1:
         breaches.append(f"top-1 agrees on {agreement:.2%} of the samples only")
     return Difference(max_abs, mean_abs, relative, finite, agreement, tuple(breaches))
 

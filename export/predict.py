@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from mmzoo.export.manifest import Tensor, changed_files, load_bundle, scores_output
+from mmzoo.export.manifest import (
+    FIXED,
+    Tensor,
+    changed_files,
+    load_bundle,
+    runtime_of,
+    scores_output,
+)
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.files import sha256
 
@@ -12,7 +19,7 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
 
     Args:
         path: A bundle, or the folder of a run.
-        format: "saved_model", "tflite" or "onnx".
+        format: "saved_model", "tflite", "onnx", or a variant that the bundle has.
         values: One entry for each input of the model: `image`, a picture's path; `text`, a
             string; `audio`, a recording's path. A picture is fitted into the size that the
             model was proven on, on white; a recording becomes 16 kHz mono. Whatever the model
@@ -78,13 +85,22 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
         saved = bundle.path / manifest["formats"]["saved_model"]["path"]
         run = run_artifact("saved_model", saved, texts, [(1, 1)], signature="tokenize")
         inputs |= run.outputs[0]
+    if format == FIXED:
+        inputs = {n: _to_size(v, manifest["samples"]["shapes"][n]) for n, v in inputs.items()}
     artifact = bundle.path / manifest["formats"][format]["path"]
-    scores = run_artifact(format, artifact, inputs, [(1, 1)]).outputs[0][output][0]
+    scores = run_artifact(runtime_of(format), artifact, inputs, [(1, 1)]).outputs[0][output][0]
     if not np.isfinite(scores).all():
         raise ValueError(f"Expected finite scores. {format} answered NaN in {output!r}.")
     classes = manifest["classes"] or [str(k) for k in range(len(scores))]
     best = np.argsort(-scores, kind="stable")[:top]
     return [{"class": classes[k], "score": float(scores[k])} for k in best]
+
+
+def _to_size(value, shape):
+    """One sample cut, and padded with zeros, to a shape."""
+    value = value[(slice(None), *map(slice, shape))]
+    pairs = zip(value.shape[1:], shape, strict=True)
+    return np.pad(value, [(0, 0), *((0, size - have) for have, size in pairs)])
 
 
 def _check_values(tensors, values):

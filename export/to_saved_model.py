@@ -1,5 +1,6 @@
 """Keras model to SavedModel, for TensorFlow Serving and every other C++ loader."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -61,10 +62,15 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
 
 @portable_operators()
 def write_saved_model(
-    model: keras.Model, path: Path, signatures=None, tokenizers=(), parts=None
+    model: keras.Model, path: Path, signatures=None, tokenizers=(), parts=None, shapes=None
 ) -> Path:
-    """As `to_saved_model`, unproven: for what is proven later, or converted further."""
+    """As `to_saved_model`, unproven: for what is proven later, or converted further.
+
+    `shapes`: fixed shapes by input's name, for a file of one size.
+    """
     inputs, outputs = describe(model, tokenizers)
+    if shapes:
+        inputs = [dataclasses.replace(t, shape=tuple(shapes[t.name])) for t in inputs]
     parts = parts or {}
     if signatures is None:
         signatures = signature_names(

@@ -41,10 +41,10 @@ def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
     )  # fmt: skip
 
 
-def write_tflite(model: keras.Model, path: Path) -> Path:
-    """As `to_tflite`, unproven: for what is proven later."""
+def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
+    """As `to_tflite`, unproven: for what is proven later. `shapes`: fixed ones, by input."""
     with tempfile.TemporaryDirectory() as folder:
-        saved = write_saved_model(model, Path(folder) / "model", ["portable"])
+        saved = write_saved_model(model, Path(folder) / "model", ["portable"], shapes=shapes)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(saved), signature_keys=["portable"]
         )

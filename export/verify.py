@@ -6,7 +6,7 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import FORMATS, PARTS, PATHS, Bundle, Tensor, changed_files, load_bundle
+from mmzoo.export.manifest import PARTS, PATHS, Bundle, Tensor, changed_files, load_bundle
 from mmzoo.export.samples import (
     CONCEPTS_TEST,
     NPZ_ERRORS,
@@ -74,7 +74,7 @@ def _bundle_breaches(bundle, certificate):
         breaches.append("reference.npz is not the one that was exported")
     if sha256(folder / "manifest.json") != stored["manifest_sha256"]:
         breaches.append("manifest.json is not the one that was certified")
-    for name in FORMATS:
+    for name in PATHS:
         if name not in manifest["formats"] and (folder / PATHS[name].split("/")[0]).exists():
             breaches.append(f"{PATHS[name]}: no part of the bundle")
     differ = [

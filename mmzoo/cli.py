@@ -1,7 +1,6 @@
 """The command line. Each command imports what it needs when it runs."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +18,7 @@ app = typer.Typer(
 app.add_typer(hub, name="hub")
 
 
-class Format(StrEnum):
-    SAVED_MODEL = "saved_model"
-    TFLITE = "tflite"
-    ONNX = "onnx"
+BASIC = ("saved_model", "tflite", "onnx")
 
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or a run's folder.")]
@@ -97,7 +93,12 @@ def bakeoff(context: typer.Context) -> None:
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras 3 archive.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
-    formats: Annotated[str, typer.Option(help="Comma separated.")] = ",".join(Format),
+    formats: Annotated[
+        str, typer.Option(help="Comma separated; tflite-int8 and the like are variants; or all.")
+    ] = ",".join(BASIC),
+    quantize: Annotated[
+        str, typer.Option(help="Tower by tower: image=int8,text=dynamic,audio=float16.")
+    ] = "",
     samples: Annotated[
         Path | None, typer.Option(help="An .npz file with an array an input, maybe `labels`.")
     ] = None,
@@ -113,13 +114,15 @@ def export(
 ) -> None:
     """Export a model, and prove each artifact in its own runtime."""
     from mmzoo.export import export_bundle
+    from mmzoo.export.manifest import ALL
     from mmzoo.export.samples import load_samples
     from mmzoo.loading import load_keras
 
     bundle = export_bundle(
         load_keras(model, trust=trust),
         out,
-        formats=tuple(formats.split(",")),
+        formats=ALL if formats == "all" else tuple(formats.split(",")),
+        quantize=_pairs(quantize),
         samples=None if samples is None else load_samples(samples),
         classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
         tolerance=tolerance,
@@ -145,7 +148,7 @@ def verify(bundle: BundleFolder) -> None:
 @app.command()
 def predict(
     bundle: BundleFolder,
-    format: Annotated[Format, typer.Option(help="Which artifact answers.")] = Format.TFLITE,
+    format: Annotated[str, typer.Option(help="Which artifact answers.")] = "tflite",
     image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
     text: Annotated[str | None, typer.Option(help="A phrase.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
@@ -157,7 +160,7 @@ def predict(
 
     given = {"image": image, "text": text, "audio": audio}
     values = {name: value for name, value in given.items() if value is not None}
-    best = predict_sample(bundle, format.value, values, top=top)
+    best = predict_sample(bundle, format, values, top=top)
     if as_json:
         typer.echo(json.dumps(best, ensure_ascii=False))
         return
@@ -167,12 +170,19 @@ def predict(
 
     absent = [name for name, value in given.items() if value is None]
     without = f", without {' and '.join(absent)}" if absent else ""
-    table = rich.table.Table(title=f"{format.value}{without}")
+    table = rich.table.Table(title=f"{format}{without}")
     table.add_column("class")
     table.add_column("probability", justify="right")
     for row in best:
         table.add_row(rich.markup.escape(row["class"]), f"{row['score']:.4f}")
     rich.print(table)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    if not all(name and sign and kind for name, sign, kind in pairs):
+        raise typer.BadParameter(f"{text!r}. Expected image=int8,text=dynamic or the like.")
+    return {name: kind for name, _, kind in pairs}
 
 
 def _print_certificate(certificate: dict) -> None:

@@ -25,7 +25,7 @@ from mmzoo import encoders, export, fusion, training
 from mmzoo.data import concepts, stream
 from mmzoo.evaluation.report import write_report
 from mmzoo.evaluation.summary import print_summary
-from mmzoo.export.manifest import check_bundle_place
+from mmzoo.export.manifest import ALL, check_bundle_place
 from mmzoo.export.parity import accuracy
 from mmzoo.files import beside, write_json
 from mmzoo.training.arguments import positive_int, some_of
@@ -287,7 +287,7 @@ def parse(argv):
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--subsets", choices=("all",), help="a model for each subset too")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
-    parser.add_argument("--formats", type=some_of(export.FORMATS), default=export.FORMATS)
+    parser.add_argument("--formats", type=some_of(ALL, "all"), default=export.FORMATS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")
     parser.add_argument("--steps-per-epoch", type=positive_int, default=50)

@@ -2,24 +2,16 @@
 
 import base64
 import io
-import re
 import wave
 from collections.abc import Mapping
 
 import numpy as np
 
+from mmzoo.evaluation.page import COLOURS, inline, style
+
 SAMPLE_RATE = 16_000  # Hz
 SECONDS_SHOWN = 3  # of a longer clip; 3 s are 128 kB in the page
 THUMBNAIL = 96  # pixels, the longer side
-
-# Stand-ins that the page's style sheet gives a light and a dark colour.
-_COLOURS = {
-    "#010203": "var(--ink)",
-    "#020304": "var(--line)",
-    "#030405": "var(--second)",
-    "#040506": "var(--accent)",
-}
-_INK, _LINE, _TRAINING, _VALIDATION = _COLOURS
 
 
 def best_epoch(history: Mapping) -> tuple[str, int] | None:
@@ -57,63 +49,41 @@ def learning_curve(history: Mapping, name: str) -> str:
         An `<svg>` element without a ground, whose colours are the page's CSS variables;
         empty if `history` has no such curve.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     curves = {
-        "training": (history.get(name), _TRAINING, (0, (4, 2)), "s"),
-        "validation": (history.get(f"val_{name}"), _VALIDATION, "solid", "o"),
+        "training": (history.get(name), COLOURS["second"], (0, (4, 2)), "s"),
+        "validation": (history.get(f"val_{name}"), COLOURS["accent"], "solid", "o"),
     }
     if not any(values for values, *_ in curves.values()):
         return ""
     best = best_epoch(history)
-    # Text stays text, in the page's font; the salt makes the same figure the same bytes.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmzoo"}):
-        figure = Figure(figsize=(4.8, 2.7), layout="constrained")
-        axes = figure.add_subplot()
-        for label, (values, colour, dashes, marker) in curves.items():
-            if not values:
-                continue
-            points = np.array(values, "float64")
-            points[~np.isfinite(points)] = np.nan
-            epochs = np.arange(1, len(points) + 1)
-            alone = marker if len(points) == 1 else None
-            axes.plot(epochs, points, color=colour, ls=dashes, lw=1.6, marker=alone, label=label)
-            if best and label == "validation" and best[1] <= len(points):
-                epoch, value = best[1], points[best[1] - 1]
-                axes.axvline(epoch, color=_INK, lw=0.8, ls=":")
-                text = f"best epoch {epoch}: {value:.3f}"
-                axes.plot([epoch], [value], color=_INK, ls="", marker="D", ms=4.5, label=text)
-        axes.set_xlabel("epoch", color=_INK, fontsize=9)
-        axes.set_ylabel(name, color=_INK, fontsize=9)
-        axes.set_xlim(0.5, 0.5 + max(len(values or ()) for values, *_ in curves.values()))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.tick_params(colors=_INK, labelsize=8, length=0)
-        axes.grid(color=_LINE, lw=0.7)
-        axes.spines[:].set_color(_LINE)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, frameon=False,
-            fontsize=8, labelcolor=_INK, handlelength=1.8, columnspacing=1.2,
-        )  # fmt: skip
-        return _inline(figure, name)
-
-
-def _inline(figure, name):
-    """Returns a figure as an `<svg>` that can stand in a page beside others."""
-    file = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would style the whole page
-    svg = re.sub(r'\s(?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", svg, count=5)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(url\(|href=")#', rf"\g<1>#{name}-", svg)
-    for stand_in, colour in _COLOURS.items():
-        svg = svg.replace(stand_in, colour)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{name} by epoch"', 1)
+    figure = Figure(figsize=(4.8, 2.7), layout="constrained")
+    axes = figure.add_subplot()
+    for label, (values, colour, dashes, marker) in curves.items():
+        if not values:
+            continue
+        points = np.array(values, "float64")
+        points[~np.isfinite(points)] = np.nan
+        epochs = np.arange(1, len(points) + 1)
+        alone = marker if len(points) == 1 else None
+        axes.plot(epochs, points, color=colour, ls=dashes, lw=1.6, marker=alone, label=label)
+        if best and label == "validation" and best[1] <= len(points):
+            epoch, value = best[1], points[best[1] - 1]
+            axes.axvline(epoch, color=COLOURS["ink"], lw=0.8, ls=":")
+            text = f"best epoch {epoch}: {value:.3f}"
+            axes.plot([epoch], [value], color=COLOURS["ink"], ls="", marker="D", ms=4.5, label=text)
+    axes.set_xlabel("epoch", color=COLOURS["ink"], fontsize=9)
+    axes.set_ylabel(name, color=COLOURS["ink"], fontsize=9)
+    axes.set_xlim(0.5, 0.5 + max(len(values or ()) for values, *_ in curves.values()))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style(axes)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, frameon=False,
+        fontsize=8, labelcolor=COLOURS["ink"], handlelength=1.8, columnspacing=1.2,
+    )  # fmt: skip
+    return inline(figure, name, f"{name} by epoch")
 
 
 def picture(image: np.ndarray) -> str | None:

@@ -1,7 +1,5 @@
 """One page that shows what a run learnt, where it errs and whether its artifacts agree."""
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,13 +8,11 @@ import numpy as np
 from mmzoo.data import decode_text
 from mmzoo.evaluation.figures import best_epoch, learning_curve, picture, sound
 from mmzoo.evaluation.intervals import wilson_interval
+from mmzoo.evaluation.page import write_page
 
 _INPUTS = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
 _FORMATS = {"saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX"}
 _RIGHT, _WRONG, _PAIRS, _TOP = 8, 4, 12, 3  # how many of each the page shows
-# Control characters, and those that embed, override or isolate a direction.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_LONGEST = 300  # characters of a text; longer ones are cut
 
 
 def write_report(
@@ -55,7 +51,6 @@ def write_report(
         ValueError: If shapes or dtypes don't fit one another, a label is no class, or a
             value is not finite.
     """
-    path = Path(path)
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     _check(inputs, labels, probabilities, classes)
     names = [str(name) for name in classes]
@@ -64,7 +59,7 @@ def write_report(
     history = metrics.get("history") or {}
     shown = [*_spread(labels, predicted == labels, _RIGHT),
              *_spread(labels, predicted != labels, _WRONG)]  # fmt: skip
-    page = _template().render(
+    values = dict(
         metrics=metrics,
         modalities=[name for name in _INPUTS if name in inputs],
         headline=_headline(metrics, labels, predicted),
@@ -80,9 +75,7 @@ def write_report(
         slowest=_slowest(certificate),
         samples=[_sample(inputs, labels, probabilities, names, index) for index in shown],
     )
-    # A lone surrogate, which JSON can hold, has no UTF-8: a question mark stands for it.
-    _replace(path, page.encode("utf-8", "replace"))
-    return path
+    return write_page(path, "report.html.jinja", values)
 
 
 def _check(inputs, labels, probabilities, classes):
@@ -147,14 +140,6 @@ def _slowest(certificate):
     return {batch: max(ms for key, ms in times if key == batch) or 1 for batch in batches}
 
 
-def _duration(seconds):
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def _confusions(labels, predicted):
     """`(true, predicted, count)` of every pair that was confused, most often first."""
     wrong = predicted != labels
@@ -205,38 +190,3 @@ def _sample(inputs, labels, probabilities, names, index):
             for i in order[:_TOP]
         ],
     }
-
-
-def _clip(text, longest=_LONGEST):
-    """Cuts a long text; shows what no page may hold, or would turn it round, as U+FFFD."""
-    text = _UNSEEN.sub("\ufffd", str(text))
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
-
-
-def _template():
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        clip=_clip,
-        percent=lambda share: f"{100 * share:.1f}\u202f%",
-        difference=lambda value: "0" if value == 0 else f"{value:.2e}",
-        duration=_duration,
-        wilson=wilson_interval,
-    )
-    return environment.get_template("report.html.jinja")
-
-
-def _replace(path, data):
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

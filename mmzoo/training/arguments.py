@@ -3,11 +3,14 @@
 import argparse
 
 
-def some_of(known):
-    """A type for `argparse`: comma separated names, each of `known`, in its order."""
+def some_of(known, everything=""):
+    """A type for `argparse`: comma separated names, each of `known`, in its order.
+
+    `everything`: the word that stands for all of them, if there is one.
+    """
 
     def check(text):
-        names = set(text.split(","))
+        names = set(known if everything and text == everything else text.split(","))
         if not names <= set(known):
             raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")
         return tuple(name for name in known if name in names)

@@ -1,0 +1,251 @@
+"""Smaller artifacts and those of fixed size, each with a certificate of its own."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from mmzoo import encoders, fusion
+from mmzoo.encoders.blocks import AllTrue
+from mmzoo.export import ParityError, export_bundle, load_bundle, verify_bundle
+from mmzoo.export.limits import limit_breaches
+from mmzoo.export.manifest import ALL, QUANTIZED, VARIANTS
+from mmzoo.export.predict import predict_sample
+from mmzoo.export.quantize import check_choice, quantize_tflite, tower_scopes
+from mmzoo.export.samples import Samples
+from mmzoo.export.to_tflite import write_tflite
+
+CLASSES = 4
+
+
+def tower(name, shape, dtype, body, seed):
+    inputs = keras.Input(shape, dtype=dtype, name=f"{name}_raw")
+    tokens = body(inputs)
+    pooled = layers.GlobalAveragePooling1D(name="mean")(tokens)
+    wide = layers.Dense(
+        64, "relu", name="wide", kernel_initializer=keras.initializers.GlorotUniform(seed)
+    )(pooled)
+    pooled = layers.Dense(8, name="pooled")(wide)
+    mask = AllTrue(name="mask")(tokens)
+    outputs = {"tokens": tokens, "mask": mask, "pooled": pooled}
+    return keras.Model(inputs, outputs, name=f"{name}_encoder")
+
+
+def build():
+    keras.utils.set_random_seed(3)
+    image = keras.Input((None, None, 3), dtype="uint8", name="image")
+    numbers = keras.Input((6,), name="numbers")
+
+    def look(x):
+        x = layers.Conv2D(32, 3, 2, "same", activation="relu", name="patches")(
+            layers.Rescaling(1 / 255, name="unit")(x)
+        )
+        return layers.Reshape((-1, 32), name="tokens")(x)
+
+    def count(x):
+        return layers.Reshape((1, 6), name="tokens")(x)
+
+    presence = fusion.presence_inputs(["image", "numbers"])
+    seen = fusion.HideAbsent(name="hide")({"image": image, "numbers": numbers}, presence)
+    made = {
+        "image": tower("image", (None, None, 3), "uint8", look, 1)(seen["image"]),
+        "numbers": tower("numbers", (6,), "float32", count, 2)(seen["numbers"]),
+    }
+    logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(x["pooled"]) for m, x in made.items()}
+    fused = fusion.LateFusion(name="experts")(logits, presence=presence)
+    taken = {t.name: t for t in (image, numbers, *presence.values())}
+    probability = layers.Softmax(name="probability")(fused)
+    return keras.Model(taken, {"probability": probability}, name="small")
+
+
+def samples(model, count=40):
+    rng = np.random.default_rng(0)
+    inputs = {
+        "image": rng.integers(0, 256, (count, 8, 10, 3)).astype("uint8"),
+        "numbers": (3 * rng.standard_normal((count, 6))).astype("float32"),
+    }
+    present = {f"{m}_present": np.ones(count, bool) for m in inputs}
+    # What the model says is right: then each change is a loss.
+    labels = np.asarray(model({**inputs, **present})["probability"]).argmax(1)
+    return Samples(inputs, labels)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    model = build()
+    path = tmp_path_factory.mktemp("variants") / "bundle"
+    return model, export_bundle(
+        model, path, formats=ALL, samples=samples(model), classes=list("abcd"),
+        quantize={"image": "int8", "numbers": "float16"}, metric_limit=0.2,
+    )  # fmt: skip
+
+
+def test_every_variant_is_certified_and_smaller_ones_are_smaller(exported):
+    _, bundle = exported
+    formats = bundle.certificate["formats"]
+    assert set(formats) == {*ALL, "tflite-mixed"} and bundle.certificate["holds"]
+    assert json.loads((bundle.path / "manifest.json").read_text()) == bundle.manifest
+    entries = bundle.manifest["formats"]
+    assert entries["tflite-mixed"]["quantized"] == {"image": "int8", "numbers": "float16"}
+    assert entries["tflite-int8"]["quantized"] == {
+        "image": "int8", "numbers": "int8", "rest": "dynamic",
+    }  # fmt: skip
+    assert entries["onnx-int8"]["quantized"] == {"rest": "int8"}
+    assert {name for name, entry in entries.items() if "metric_limit" in entry} == set(QUANTIZED)
+    exact = max(check["max_abs"] for check in formats["tflite"]["checks"])
+    for name in QUANTIZED:
+        entry = formats[name]
+        assert entry["metric"]["keras"] == 1.0
+        assert 1 - entry["metric"]["artifact"] == pytest.approx(entry["metric"]["differ"] / 40)
+        assert {"image+numbers", "image", "numbers", "nothing"} == set(entry["subsets"])
+        off = max(check["max_abs"] for check in entry["checks"])
+        assert 10 * exact < off < 0.3, name
+
+
+def weights_of(path, dtype):
+    """Bytes of the constants of a TFLite file that have this dtype."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    names = {}
+    for detail in interpreter.get_tensor_details():
+        if detail["dtype"] == dtype and len(detail["shape"]) > 1:
+            names[detail["name"]] = int(np.prod(detail["shape"]))
+    return names
+
+
+def test_each_tower_is_quantised_as_it_was_asked(exported):
+    _, bundle = exported
+    file = bundle.path / bundle.manifest["formats"]["tflite-mixed"]["path"]
+    small, half = weights_of(file, np.int8), weights_of(file, np.float16)
+    assert small and all("image_encoder" in name for name in small)
+    assert half and all("numbers" in name for name in half)
+    file = bundle.path / bundle.manifest["formats"]["tflite-int8"]["path"]
+    assert any("numbers_encoder" in name for name in weights_of(file, np.int8))
+
+
+def test_the_spectrogram_is_left_alone(tmp_path):
+    audio = keras.Input((16_000,), name="audio")
+    made = encoders.audio(units=16, name="audio_encoder")(audio)["pooled"]
+    model = keras.Model({"audio": audio}, {"y": layers.Dense(3, name="head")(made)})
+    rng = np.random.default_rng(0)
+    given = Samples({"audio": 0.1 * rng.standard_normal((20, 16_000)).astype("float32")})
+    source = write_tflite(model, tmp_path / "float.tflite")
+    scopes = tower_scopes(model)
+    assert list(scopes) == []  # one input: there is nothing to cut
+    for kind in ("dynamic", "int8", "float16"):
+        target = tmp_path / f"{kind}.tflite"
+        quantize_tflite(source, target, {"rest": kind}, scopes, given)
+        changed = weights_of(target, np.float16 if kind == "float16" else np.int8)
+        assert changed and not any("log_mel" in name for name in changed), kind
+        assert target.stat().st_size < 0.8 * source.stat().st_size
+
+
+def test_a_file_of_fixed_size_takes_one_sample_of_it(exported):
+    _, bundle = exported
+    entry = bundle.manifest["formats"]["tflite-batch1"]
+    shapes = {t["name"]: t["shape"] for t in entry["signatures"]["portable"]["inputs"]}
+    assert shapes == {
+        "image": [1, 8, 10, 3], "numbers": [1, 6], "image_present": [1], "numbers_present": [1],
+    }  # fmt: skip
+    checks = bundle.certificate["formats"]["tflite-batch1"]["checks"]
+    assert {check["batch"] for check in checks} == {1}
+    assert {check["sizes"] for check in checks} == {
+        "samples", "image+numbers", "image", "numbers", "nothing",
+    }  # fmt: skip
+    assert max(check["max_abs"] for check in checks) < 1e-5
+
+
+@pytest.mark.parametrize("format", VARIANTS)
+def test_predict_runs_a_variant(exported, format, tmp_path):
+    from PIL import Image
+
+    _, bundle = exported
+    Image.fromarray(np.full((30, 30, 3), 90, "uint8")).save(tmp_path / "grey.png")
+    rows = predict_sample(bundle.path, format, {"image": tmp_path / "grey.png"}, top=4)
+    plain = predict_sample(bundle.path, "tflite", {"image": tmp_path / "grey.png"}, top=4)
+    assert {row["class"] for row in rows} == set("abcd")
+    found, expected = ({r["class"]: r["score"] for r in each} for each in (rows, plain))
+    assert max(abs(found[name] - expected[name]) for name in expected) < 0.2
+
+
+def test_a_bundle_of_variants_verifies(exported):
+    _, bundle = exported
+    assert verify_bundle(bundle.path).certificate["holds"] is True
+    assert load_bundle(bundle.path).manifest == bundle.manifest
+
+
+def test_a_loss_over_the_limit_leaves_nothing(tmp_path):
+    """Rounded to eight bits of a wide range, most answers change."""
+    model = build()
+    layer = model.get_layer("numbers_encoder").get_layer("wide")
+    kernel, bias = layer.get_weights()
+    kernel[:, 0] = 0
+    bias[0] = 3e4  # all activations of the layer share one scale, and this one stretches it
+    narrow = model.get_layer("numbers_encoder").get_layer("pooled")
+    weights = narrow.get_weights()
+    weights[0][0] = 0
+    layer.set_weights([kernel, bias])
+    narrow.set_weights(weights)
+    given = samples(model)
+    with pytest.raises(ParityError, match=r"accuracy with numbers: .* the tower 'numbers'"):
+        export_bundle(
+            model, tmp_path / "bundle", formats=["tflite"], samples=given,
+            quantize={"numbers": "int8"},
+        )  # fmt: skip
+    assert not (tmp_path / "bundle").exists()
+    export_bundle(
+        model, tmp_path / "bundle", formats=["tflite"], samples=given, quantize={"image": "int8"},
+        metric_limit=0.1,
+    )  # fmt: skip
+
+
+def result(change, differ, subsets=None, agreement=1.0, labels=True):
+    def metric(change, differ):
+        return {"artifact": 0.5, "change": change, "differ": differ}
+
+    subsets = subsets or {}
+    check = {"sizes": "samples", "samples": 1000, "output": "p", "batch": 17}
+    check["top1_agreement"] = agreement
+    return {
+        "metric": metric(change, differ) if labels else None,
+        "checks": [check, *({**check, "sizes": name, "samples": 100} for name in subsets)],
+        "subsets": {name: metric(*lost) for name, lost in subsets.items()},
+    }
+
+
+def test_what_counts_as_lost():
+    assert limit_breaches(result(-0.005, 5), "p", 0.005) == []
+    assert limit_breaches(result(0.2, 200), "p", 0.005) == []
+    [breach] = limit_breaches(result(-0.006, 6), "p", 0.005)
+    assert "all modalities" in breach and "more than 0.005 lost" in breach
+    # 3 of 100 lost and none won: 0.03 is within 0.005 and two errors of 0.017.
+    assert limit_breaches(result(0, 0, {"text": (-0.03, 3)}), "p", 0.005) == []
+    [breach] = limit_breaches(result(0, 0, {"text": (-0.09, 9)}), "p", 0.005)
+    assert "the tower 'text' by itself" in breach
+    [breach] = limit_breaches(result(0, 0, {"text+audio": (-0.09, 9)}), "p", 0.005)
+    assert "tower" not in breach
+    [breach] = limit_breaches(result(0, 0, agreement=0.9, labels=False), "p", 0.005)
+    assert "90.00% agree" in breach
+    assert limit_breaches(result(0, 0, agreement=0.996, labels=False), "p", 0.005) == []
+
+
+def test_wrong_choices_are_refused(tmp_path):
+    model = build()
+    scopes = tower_scopes(model)
+    assert set(scopes) == {"image", "numbers"}
+    with pytest.raises(ValueError, match="Expected towers of the model.*smell"):
+        check_choice({"smell": "int8"}, scopes)
+    with pytest.raises(ValueError, match="Expected one of .*float32.*int4"):
+        check_choice({"image": "int4"}, scopes)
+    given = samples(model)
+    with pytest.raises(ValueError, match="Expected `quantize` for 'tflite-mixed'"):
+        export_bundle(model, tmp_path / "b", formats=["tflite-mixed"], samples=given)
+    with pytest.raises(ValueError, match="`formats` must be some of"):
+        export_bundle(model, tmp_path / "b", formats=["tflite-int2"], samples=given)
+    with pytest.raises(ValueError, match="Expected towers of the model"):
+        export_bundle(model, tmp_path / "b", formats=["tflite"], samples=given,
+                      quantize={"audio": "int8"})  # fmt: skip
+    assert not list(tmp_path.iterdir())
