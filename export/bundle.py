@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo._version import __version__
+from mmzoo.export.card import model_card
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import (
     FIXED,
@@ -15,11 +16,13 @@ from mmzoo.export.manifest import (
     Bundle,
     check_bundle_place,
     scores_output,
+    write_sums,
 )
 from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.parts import find_parts
 from mmzoo.export.prove import answers, describe_signatures, picture_size
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
+from mmzoo.export.serving import write_serving
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_saved_model import write_saved_model
@@ -41,6 +44,7 @@ def export_bundle(
     tolerance: float = TOLERANCE,
     quantize: dict[str, str] | None = None,
     metric_limit: float = METRIC_LIMIT,
+    about: dict[str, str] | None = None,
 ) -> Bundle:
     """Exports a model to every format, proves each, and only then puts it in place.
 
@@ -60,6 +64,8 @@ def export_bundle(
             more variant, "tflite-mixed".
         metric_limit: What a quantised artifact may lose of the metric, as a share. It is not
             held to `tolerance`. Without labels: the share of top-1 that may change.
+        about: Optional dict of a heading of the model card ("Data", "Metrics", "Limits",
+            "Licence") to Markdown.
 
     Returns:
         The `Bundle`.
@@ -107,10 +113,13 @@ def export_bundle(
             samples.save(place / "samples.npz", [t.name for t in inputs if t.tokens_of])
         arrays = {f"{key}/{n}": v for key, values in reference.items() for n, v in values.items()}
         np.savez_compressed(place / "reference.npz", **arrays)
+        signatures = describe_signatures("saved_model", inputs, outputs)
+        signatures |= {key: part.to_json() for key, part in parts.items()}
+        if "saved_model" in formats:
+            write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
-        if parts:
-            signatures = manifest["formats"]["saved_model"]["signatures"]
-            signatures |= {key: part.to_json() for key, part in parts.items()}
+        if "saved_model" in formats:
+            manifest["formats"]["saved_model"]["signatures"] = signatures
         for name in set(QUANTIZED) & set(formats):
             entry = manifest["formats"][name]
             entry["quantized"] = quantization(name, model, quantize)
@@ -128,6 +137,9 @@ def export_bundle(
         certificate["manifest_sha256"] = sha256(place / "manifest.json")
         raise_on_breach(certificate)
         write_json(place / "certificate.json", certificate)
+        card = model_card(manifest, certificate, about)
+        (place / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        write_sums(place)
     return Bundle(path, manifest, certificate)
 
 

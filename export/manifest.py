@@ -19,9 +19,12 @@ PATHS = {name: f"{name}/{FILES[name.partition('-')[0]]}" for name in (*FORMATS, 
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
+FOLDER_SERVING = "serving"
+SUMS = "SHA256SUMS"
+SIGNATURE = "model.sig"
 BUNDLE_NAMES = {
-    MANIFEST, "certificate.json", "reference.npz", "samples.npz",
-    *(path.split("/")[0] for path in PATHS.values()),
+    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS, SIGNATURE,
+    FOLDER_SERVING, *(path.split("/")[0] for path in PATHS.values()),
 }  # fmt: skip
 
 
@@ -153,6 +156,37 @@ def changed_files(folder: Path, manifest: dict, name: str) -> list[str]:
         if actual != digest:
             breaches.append(f"{file}: expected SHA-256 {digest[:12]}…, found {actual[:12]}…")
     return breaches
+
+
+def write_sums(folder: Path) -> None:
+    """Writes `SHA256SUMS` of every file of a bundle, as `sha256sum --check` reads it."""
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in _files(folder)]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def changed_sums(folder: Path) -> list[str]:
+    """What is not as `SHA256SUMS` says, in words."""
+    path = folder / SUMS
+    if not path.is_file():
+        return [f"{SUMS}: no such file"]
+    expected = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        expected[name] = digest
+    found = _files(folder)
+    breaches = [f"{name}: not in {SUMS}" for name in found if name not in expected]
+    for name, digest in expected.items():
+        if name not in found:
+            breaches.append(f"{name}: in {SUMS}, but not there")
+        elif sha256(folder / name) != digest:
+            breaches.append(f"{name}: not as {SUMS} says")
+    return breaches
+
+
+def _files(folder):
+    """Paths of a bundle's files, but for the sums and the signature over them."""
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    return sorted(names - {SUMS, SIGNATURE})
 
 
 def scores_output(manifest: dict) -> str | None:

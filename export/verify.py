@@ -6,7 +6,15 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.certificate import certify, raise_on_breach
-from mmzoo.export.manifest import PARTS, PATHS, Bundle, Tensor, changed_files, load_bundle
+from mmzoo.export.manifest import (
+    PARTS,
+    PATHS,
+    Bundle,
+    Tensor,
+    changed_files,
+    changed_sums,
+    load_bundle,
+)
 from mmzoo.export.samples import (
     CONCEPTS_TEST,
     NPZ_ERRORS,
@@ -69,7 +77,7 @@ def verify_bundle(path) -> Bundle:
 def _bundle_breaches(bundle, certificate):
     """What is wrong with the bundle as a whole: its files, its stored certificate."""
     folder, manifest, stored = bundle.path, bundle.manifest, bundle.certificate
-    breaches = []
+    breaches = changed_sums(folder)
     if sha256(folder / "reference.npz") != manifest["reference_sha256"]:
         breaches.append("reference.npz is not the one that was exported")
     if sha256(folder / "manifest.json") != stored["manifest_sha256"]:

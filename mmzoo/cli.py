@@ -179,10 +179,14 @@ def predict(
 
 
 def _pairs(text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    if not all(name and sign and kind for name, sign, kind in pairs):
-        raise typer.BadParameter(f"{text!r}. Expected image=int8,text=dynamic or the like.")
-    return {name: kind for name, _, kind in pairs}
+    import argparse
+
+    from mmzoo.training.arguments import pairs
+
+    try:
+        return pairs(text)
+    except argparse.ArgumentTypeError as error:
+        raise typer.BadParameter(f"{text!r}: {error}.", param_hint="--quantize") from error
 
 
 def _print_certificate(certificate: dict) -> None:

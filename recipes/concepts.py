@@ -28,7 +28,7 @@ from mmzoo.evaluation.summary import print_summary
 from mmzoo.export.manifest import ALL, check_bundle_place
 from mmzoo.export.parity import accuracy
 from mmzoo.files import beside, write_json
-from mmzoo.training.arguments import positive_int, some_of
+from mmzoo.training.arguments import pairs, positive_int, some_of
 
 MODALITIES = concepts.MODALITIES
 FUSIONS = ("early", "late", "interactive")
@@ -247,6 +247,8 @@ def main(argv=None) -> dict:
             formats=args.formats,
             classes=concepts.class_names(),
             tolerance=TOLERANCE[args.encoders],
+            quantize=args.quantize,
+            about=about(metrics),
         )
     except export.ParityError:
         save(model, args.out / "model.unproven.keras")  # an older run's files stay as they are
@@ -275,6 +277,26 @@ def predict(model, inputs, modalities, tokenizer, present=None):
     return model.predict(taken, batch_size=64, verbose=0)["probability"]
 
 
+def about(metrics):
+    """What the model card says besides what was measured of the artifacts."""
+    sources = concepts.split_sources()
+    drawn = "; ".join(
+        f"{split}: {', '.join(', '.join(names) for names in each.values())}"
+        for split, each in sources.items()
+    )
+    tested = metrics["test"]
+    found = ", ".join(f"{name} {value:.3f}" for name, value in tested["accuracy"].items())
+    return {
+        "": f"Names one of {CLASSES} everyday concepts from a picture, a phrase and a spoken word, "
+        f"or any of them. {metrics['fusion'].capitalize()} fusion, seed {metrics['seed']}.",
+        "Data": f"Concept-128 (asset {metrics['data']['sha256'][:12]}), split by source. {drawn}.",
+        "Metrics": f"Accuracy on {tested['samples']:,} test samples, by what is present: {found}.",
+        "Limits": "Icons on white, short phrases, synthetic speech: it knows little of photos, "
+        "sentences or human voices, and answers one of its concepts whatever it is shown.",
+        "Licence": "Apache-2.0; the sources of the data are in mmzoo's NOTICE.",
+    }
+
+
 def save(model, path):
     with beside(path) as place:
         model.save(place)
@@ -288,6 +310,7 @@ def parse(argv):
     parser.add_argument("--subsets", choices=("all",), help="a model for each subset too")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
     parser.add_argument("--formats", type=some_of(ALL, "all"), default=export.FORMATS)
+    parser.add_argument("--quantize", type=pairs, default={}, help="image=int8,text=dynamic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")
     parser.add_argument("--steps-per-epoch", type=positive_int, default=50)

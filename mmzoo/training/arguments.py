@@ -23,3 +23,11 @@ def positive_int(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("expected a positive int")
     return int(text)
+
+
+def pairs(text):
+    """A type for `argparse`: `name=value,name=value` to a dict."""
+    found = [pair.partition("=") for pair in text.split(",") if pair]
+    if not all(name and sign and value for name, sign, value in found):
+        raise argparse.ArgumentTypeError("expected name=value,name=value")
+    return {name: value for name, _, value in found}

@@ -339,7 +339,8 @@ def test_a_model_that_sees_the_padding_is_found(tmp_path):
 def test_a_good_export_replaces_the_old_bundle_whole(copy):
     export_bundle(small_model(), copy, formats=["onnx"], samples=small_samples())
     assert sorted(p.name for p in copy.iterdir()) == [
-        "certificate.json", "manifest.json", "onnx", "reference.npz", "samples.npz",
+        "MODEL_CARD.md", "SHA256SUMS", "certificate.json", "manifest.json", "onnx",
+        "reference.npz", "samples.npz",
     ]  # fmt: skip
     assert [p.name for p in copy.parent.iterdir()] == [copy.name]
 

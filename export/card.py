@@ -1,0 +1,63 @@
+"""The model card of a bundle: what it takes and gives, how well, and what is not known."""
+
+
+def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> str:
+    """Writes the card, in Markdown.
+
+    Args:
+        manifest, certificate: Those of the bundle.
+        about: Optional dict of a heading ("Data", "Licence", "Limits") to Markdown; "" stands
+            under the title.
+
+    Reference:
+        Mitchell et al., 2019 (arXiv:1810.03993). Differs: only what was measured, and what
+        whoever exported it says; the rest is named as not stated.
+    """
+    about = dict(about or {})
+    lines = [f"# {manifest['model']}", ""]
+    if "" in about:
+        lines += [about.pop(""), ""]
+    lines += ["## Takes and gives", "", "| tensor | | dtype | shape |", "|---|---|---|---|"]
+    for side, word in (("inputs", "in"), ("outputs", "out")):
+        for tensor in manifest[side]:
+            shape = ", ".join("any" if size is None else str(size) for size in tensor["shape"])
+            lines.append(f"| `{tensor['name']}` | {word} | {tensor['dtype']} | ({shape}) |")
+    present = [t["name"] for t in manifest["inputs"] if t.get("presence_of")]
+    audio = manifest["audio"]
+    lines += [
+        "",
+        f"Text: {manifest['text']}. Audio: {audio['sample_rate']:,} Hz, mono, in [-1, 1]. "
+        "Pictures: RGB, 0 to 255."
+        + (" Any modality may be absent: " + ", ".join(f"`{p}`" for p in present))
+        * bool(present),
+        "",
+        "## Artifacts",
+        "",
+        f"Each was run in its own runtime on up to {certificate['samples']['count']:,} samples "
+        f"({certificate['samples']['source']}) and compared with the Keras model; float32 within "
+        f"{certificate['tolerance']:g} of an output's scale, quantised ones by their metric.",
+        "",
+        "| artifact | runtime | MB | ms, batch 1 | accuracy | change | largest difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in certificate["formats"].items():
+        metric = entry["metric"]
+        right = ("–", "–") if metric is None else (
+            f"{metric['artifact']:.3f}", f"{metric['change']:+.3f}")  # fmt: skip
+        lines.append(
+            f"| {name} | {entry['runtime']} | {entry['bytes'] / 1e6:.1f} | "
+            f"{entry['latency_ms'].get('1', float('nan')):.1f} | {right[0]} | {right[1]} | "
+            f"{max(check['max_abs'] for check in entry['checks']):.1e} |"
+        )
+    first = next(iter(certificate["formats"].values()))
+    if first["subsets"]:
+        lines += ["", "## Accuracy by what is present", "", "| present | accuracy | samples |"]
+        lines += ["|---|---|---|"]
+        for name, metric in first["subsets"].items():
+            count = next(c["samples"] for c in first["checks"] if c["sizes"] == name)
+            lines.append(f"| {name} | {metric['keras']:.3f} | {count} |")
+    for heading in ("Data", "Metrics", "Limits", "Licence"):
+        lines += ["", f"## {heading}", "", about.pop(heading, "Not stated by who exported it.")]
+    for heading, text in about.items():
+        lines += ["", f"## {heading}", "", text]
+    return "\n".join(lines) + "\n"
