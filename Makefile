@@ -30,7 +30,7 @@ lint: $(STAMP)
 $(PLAIN): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmzoo needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[openvino]'
 	touch $(PLAIN)
 
 $(STAMP): $(PLAIN)

@@ -15,6 +15,7 @@ from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.part_checks import check_parts
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import Samples
+from mmzoo.export.second_readers import check_second_readers
 
 RUNTIMES = {
     "saved_model": ("TensorFlow C API", "tensorflow"),
@@ -37,7 +38,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
     Returns:
         The certificate: `holds`, `tolerance`, `samples`, and `formats`, each with `holds`,
         `runtime`, `checks`, `latency_ms`, `metric`, `subsets` (the metric of each subset of
-        modalities) and `breaches`. It is returned whether it holds or not.
+        modalities), `second_readers` and `breaches`. It is returned whether it holds or not.
     """
     formats = {
         name: _certify_format(bundle, name, entry, manifest, samples, reference)
@@ -72,6 +73,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         "latency_ms": {},  # these five are of the last signature, `portable`
         "metric": None,
         "subsets": {},
+        "second_readers": [],
         "breaches": [],
     }
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
@@ -139,6 +141,13 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         result["checks"] += checks
         result["breaches"] += breaches
         wanted += count
+    if name not in QUANTIZED:  # of these each runtime rounds otherwise
+        result["second_readers"] = check_second_readers(
+            runtime_of(name), bundle / entry["path"], samples, inputs, reference, tolerance,
+            name == FIXED,
+        )  # fmt: skip
+        for reader in result["second_readers"]:
+            result["breaches"] += reader.get("breaches", [])
     if name in QUANTIZED and not result["breaches"]:
         result["breaches"] += limit_breaches(result, scores, entry["metric_limit"])
     if not wanted or len(result["checks"]) != wanted:

@@ -42,8 +42,8 @@ def run_artifact(
     """Loads `artifact` in its runtime and runs `inputs` through it.
 
     Args:
-        format: "saved_model" (TensorFlow's C API), "tflite" (ai-edge-litert) or "onnx"
-            (onnxruntime).
+        format: "saved_model" (TensorFlow's C API), "tflite" (ai-edge-litert), "onnx"
+            (onnxruntime), or another of `worker.RUNTIMES`.
         artifact: Its folder or file.
         inputs: Dict of input name to array `(samples, ...)`; strings as bytes.
         plan: List of `(batch size, samples)`: the first `samples` rows in such batches,

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-RUNTIMES = {"saved_model": "c_api", "tflite": "litert", "onnx": "onnx_runtime"}
+RUNTIMES = {
+    "saved_model": "c_api",
+    "tflite": "litert",
+    "tflite without XNNPACK": "litert_plain",
+    "tflite by OpenVINO": "openvino_runtime",
+    "onnx": "onnx_runtime",
+    "onnx by OpenVINO": "openvino_runtime",
+}
 
 
 def main(job_path: str) -> None:
