@@ -11,7 +11,12 @@ from mmzoo.evaluation.intervals import wilson_interval
 from mmzoo.evaluation.page import write_page
 
 _INPUTS = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
-_FORMATS = {"saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX"}
+_FORMATS = {
+    "saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX",
+    "tflite-batch1": "TFLite, batch 1", "tflite-float16": "TFLite float16",
+    "tflite-dynamic": "TFLite dynamic", "tflite-int8": "TFLite int8",
+    "tflite-mixed": "TFLite by tower", "onnx-dynamic": "ONNX dynamic", "onnx-int8": "ONNX int8",
+}  # fmt: skip
 _RIGHT, _WRONG, _PAIRS, _TOP = 8, 4, 12, 3  # how many of each the page shows
 
 

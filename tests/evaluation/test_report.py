@@ -83,6 +83,22 @@ def test_one_subset_is_named_and_several_are_compared(tmp_path, page):
     assert "image – – 1 min 1 s –" in words(part)
 
 
+def test_other_runtimes_are_named(tmp_path):
+    arguments = run()
+    good = {"runtime": "onnx by OpenVINO", "samples": 51, "max_abs": 1.25e-7, "breaches": []}
+    absent = {"runtime": "tflite by OpenVINO", "not_run": "it is not <there>"}
+    arguments["certificate"] = certificate(second_readers=[good, absent])
+    part = section(render(tmp_path, arguments), "Certificate")
+    assert "onnx by OpenVINO ✓ holds 51 1.25e-07" in words(part)
+    assert "tflite by OpenVINO not run: it is not <there>" in words(part)
+    arguments["certificate"] = certificate(second_readers=[{**good, "breaches": ["off"]}])
+    assert "onnx by OpenVINO ✗ breach 51" in words(
+        section(render(tmp_path, arguments), "Certificate")
+    )
+    arguments["certificate"] = certificate()
+    assert "other runtimes" not in words(section(render(tmp_path, arguments), "Certificate"))
+
+
 def test_the_artifacts_answer_for_every_subset(tmp_path):
     arguments = run()
     metric = {"name": "accuracy", "keras": 0.5, "artifact": 0.25, "change": -0.25}
