@@ -28,6 +28,7 @@ from mmzoo.evaluation.summary import print_summary
 from mmzoo.export.manifest import ALL, check_bundle_place
 from mmzoo.export.parity import accuracy
 from mmzoo.files import beside, write_json
+from mmzoo.recipes._card import about
 from mmzoo.training.arguments import pairs, positive_int, some_of
 
 MODALITIES = concepts.MODALITIES
@@ -275,26 +276,6 @@ def subsets(modalities):
 def predict(model, inputs, modalities, tokenizer, present=None):
     taken = as_taken(inputs, modalities, tokenizer, present)
     return model.predict(taken, batch_size=64, verbose=0)["probability"]
-
-
-def about(metrics):
-    """What the model card says besides what was measured of the artifacts."""
-    sources = concepts.split_sources()
-    drawn = "; ".join(
-        f"{split}: {', '.join(', '.join(names) for names in each.values())}"
-        for split, each in sources.items()
-    )
-    tested = metrics["test"]
-    found = ", ".join(f"{name} {value:.3f}" for name, value in tested["accuracy"].items())
-    return {
-        "": f"Names one of {CLASSES} everyday concepts from a picture, a phrase and a spoken word, "
-        f"or any of them. {metrics['fusion'].capitalize()} fusion, seed {metrics['seed']}.",
-        "Data": f"Concept-128 (asset {metrics['data']['sha256'][:12]}), split by source. {drawn}.",
-        "Metrics": f"Accuracy on {tested['samples']:,} test samples, by what is present: {found}.",
-        "Limits": "Icons on white, short phrases, synthetic speech: it knows little of photos, "
-        "sentences or human voices, and answers one of its concepts whatever it is shown.",
-        "Licence": "Apache-2.0; the sources of the data are in mmzoo's NOTICE.",
-    }
 
 
 def save(model, path):

@@ -1,0 +1,23 @@
+"""What the model card of a classifier of Concept-128 says."""
+
+from mmzoo.data import concepts
+
+
+def about(metrics):
+    """What the model card says besides what was measured of the artifacts."""
+    sources = concepts.split_sources()
+    drawn = "; ".join(
+        f"{split}: {', '.join(', '.join(names) for names in each.values())}"
+        for split, each in sources.items()
+    )
+    tested = metrics["test"]
+    found = ", ".join(f"{name} {value:.3f}" for name, value in tested["accuracy"].items())
+    return {
+        "": f"Names one of {len(concepts.class_names())} everyday concepts from a picture, a phrase and a spoken word, "
+        f"or any of them. {metrics['fusion'].capitalize()} fusion, seed {metrics['seed']}.",
+        "Data": f"Concept-128 (asset {metrics['data']['sha256'][:12]}), split by source. {drawn}.",
+        "Metrics": f"Accuracy on {tested['samples']:,} test samples, by what is present: {found}.",
+        "Limits": "Icons on white, short phrases, synthetic speech: it knows little of photos, "
+        "sentences or human voices, and answers one of its concepts whatever it is shown.",
+        "Licence": "Apache-2.0; the sources of the data are in mmzoo's NOTICE.",
+    }
