@@ -13,8 +13,9 @@ def about(metrics):
     tested = metrics["test"]
     found = ", ".join(f"{name} {value:.3f}" for name, value in tested["accuracy"].items())
     return {
-        "": f"Names one of {len(concepts.class_names())} everyday concepts from a picture, a phrase and a spoken word, "
-        f"or any of them. {metrics['fusion'].capitalize()} fusion, seed {metrics['seed']}.",
+        "": f"Names one of {len(concepts.class_names())} everyday concepts from a picture, a "
+        f"phrase and a spoken word, or any of them. {metrics['fusion'].capitalize()} fusion, "
+        f"seed {metrics['seed']}.",
         "Data": f"Concept-128 (asset {metrics['data']['sha256'][:12]}), split by source. {drawn}.",
         "Metrics": f"Accuracy on {tested['samples']:,} test samples, by what is present: {found}.",
         "Limits": "Icons on white, short phrases, synthetic speech: it knows little of photos, "

@@ -12,7 +12,6 @@ Paper: the additive score of Bahdanau et al., 2015 (arXiv:1409.0473) between mod
 
 import argparse
 import functools
-import itertools
 import time
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from mmzoo.evaluation.summary import print_summary
 from mmzoo.export.manifest import ALL, check_bundle_place
 from mmzoo.export.parity import accuracy
 from mmzoo.files import beside, write_json
+from mmzoo.fusion.presence import subsets_of
 from mmzoo.recipes._card import about
 from mmzoo.training.arguments import pairs, positive_int, some_of
 
@@ -204,7 +204,7 @@ def main(argv=None) -> dict:
     everything = args.modalities
     samples = {split: concepts.draw_samples(split) for split in ("validation", "test")}
     trained = {}
-    for subset in subsets(everything) if args.subsets == "all" else [everything]:
+    for subset in subsets_of(everything) if args.subsets == "all" else [everything]:
         model, tokenizer, history, seconds = train(
             args.fusion, subset, args.encoders, seed=args.seed, epochs=args.epochs,
             steps_per_epoch=args.steps_per_epoch, batch_size=args.batch_size,
@@ -236,7 +236,9 @@ def main(argv=None) -> dict:
         },
     }
     for split, (inputs, labels) in samples.items():
-        scores = {s: predict(model, inputs, everything, tokenizer, s) for s in subsets(everything)}
+        scores = {
+            s: predict(model, inputs, everything, tokenizer, s) for s in subsets_of(everything)
+        }
         found = {"+".join(subset): accuracy(each, labels) for subset, each in scores.items()}
         metrics[split] = {"samples": len(labels), "accuracy": found}
     model = with_strings(model, tokenizer)
@@ -265,12 +267,6 @@ def main(argv=None) -> dict:
     print_summary(metrics, bundle.certificate)
     print(f"Report: {report}")  # not by rich, which would break a long path
     return metrics
-
-
-def subsets(modalities):
-    """Every subset but the empty one, the whole last."""
-    sizes = range(1, len(modalities) + 1)
-    return [s for size in sizes for s in itertools.combinations(modalities, size)]
 
 
 def predict(model, inputs, modalities, tokenizer, present=None):

@@ -1,5 +1,7 @@
 """The inputs that say which modalities a sample has."""
 
+import itertools
+
 import keras
 
 SUFFIX = "_present"
@@ -24,6 +26,18 @@ def presence_inputs(modalities) -> dict[str, keras.KerasTensor]:
     ['image_present', 'text_present']
     """
     return {name: keras.Input((), dtype="bool", name=name + SUFFIX) for name in modalities}
+
+
+def subsets_of(modalities) -> list[tuple[str, ...]]:
+    """Every subset of the modalities but the empty one, small ones first.
+
+    Example:
+
+    >>> subsets_of(["image", "text"])
+    [('image',), ('text',), ('image', 'text')]
+    """
+    sizes = range(1, len(modalities) + 1)
+    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
 
 
 def presence_of(name, dtype, shape, others) -> str:

@@ -51,7 +51,7 @@ def test_each_modality_is_felt_where_it_is_present_and_nowhere_else(fusion):
     inputs = {m: value[:4] for m, value in inputs.items()}
     other = {"image": 255 - inputs["image"], "text": inputs["text"][::-1]}
     other["audio"] = np.full_like(inputs["audio"], np.nan)
-    for present in recipe.subsets(recipe.MODALITIES):
+    for present in recipe.subsets_of(recipe.MODALITIES):
         seen = recipe.predict(model, inputs, recipe.MODALITIES, None, present)
         for m in recipe.MODALITIES:
             again = recipe.predict(model, inputs | {m: other[m]}, recipe.MODALITIES, None, present)
