@@ -9,7 +9,7 @@ WORKERS ?= 2
 .PHONY: demo test slow lint modules clean
 
 demo: $(PLAIN)
-	$(BIN)/mmzoo run concepts --fusion interactive --out build/demo
+	$(BIN)/mmzoo run concepts --fusion interactive --formats all --out build/demo
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -37,18 +37,8 @@ def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> 
         f"({certificate['samples']['source']}) and compared with the Keras model; float32 within "
         f"{certificate['tolerance']:g} of an output's scale, quantised ones by their metric.",
         "",
-        "| artifact | runtime | MB | ms, batch 1 | accuracy | change | largest difference |",
-        "|---|---|---|---|---|---|---|",
+        *artifacts_table(certificate),
     ]
-    for name, entry in certificate["formats"].items():
-        metric = entry["metric"]
-        right = ("–", "–") if metric is None else (
-            f"{metric['artifact']:.3f}", f"{metric['change']:+.3f}")  # fmt: skip
-        lines.append(
-            f"| {name} | {entry['runtime']} | {entry['bytes'] / 1e6:.1f} | "
-            f"{entry['latency_ms'].get('1', float('nan')):.1f} | {right[0]} | {right[1]} | "
-            f"{max(check['max_abs'] for check in entry['checks']):.1e} |"
-        )
     first = next(iter(certificate["formats"].values()))
     if first["subsets"]:
         lines += ["", "## Accuracy by what is present", "", "| present | accuracy | samples |"]
@@ -61,3 +51,22 @@ def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> 
     for heading, text in about.items():
         lines += ["", f"## {heading}", "", text]
     return "\n".join(lines) + "\n"
+
+
+def artifacts_table(certificate: dict) -> list[str]:
+    """Lines of a Markdown table: what each artifact of a certificate costs and loses."""
+    lines = [
+        "| artifact | runtime | MB | ms, batch 1 | accuracy | change | largest difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in certificate["formats"].items():
+        metric = entry["metric"]
+        right = ("–", "–")
+        if metric is not None:
+            right = (f"{metric['artifact']:.3f}", f"{metric['change']:+.3f}")
+        lines.append(
+            f"| {name} | {entry['runtime']} | {entry['bytes'] / 1e6:.1f} | "
+            f"{entry['latency_ms']['1']:.1f} | {right[0]} | {right[1]} | "
+            f"{max(check['max_abs'] for check in entry['checks']):.1e} |"
+        )
+    return lines

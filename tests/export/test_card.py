@@ -1,0 +1,54 @@
+"""What a bundle says of itself in words."""
+
+import copy
+
+from mmzoo.export.card import artifacts_table, model_card
+
+MANIFEST = {
+    "model": "small",
+    "inputs": [
+        {"name": "image", "dtype": "uint8", "shape": [None, None, None, 3]},
+        {"name": "image_present", "dtype": "bool", "shape": [None], "presence_of": "image"},
+    ],
+    "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 7]}],
+    "text": "UTF-8 bytes, zero padded",
+    "audio": {"sample_rate": 16_000},
+}
+METRIC = {"artifact": 0.75, "keras": 0.8, "change": -0.05}
+CERTIFICATE = {
+    "tolerance": 1e-5,
+    "samples": {"source": "file", "count": 1024},
+    "formats": {
+        "tflite-int8": {
+            "runtime": "ai-edge-litert 2.3.0", "bytes": 2_512_345, "latency_ms": {"1": 1.25},
+            "metric": METRIC, "subsets": {"nothing": {**METRIC, "keras": 0.125}},
+            "checks": [
+                {"max_abs": 0.25, "sizes": "samples", "samples": 1024},
+                {"max_abs": 0.5, "sizes": "nothing", "samples": 128},
+            ],
+        }
+    },
+}  # fmt: skip
+
+
+def test_the_card_says_what_was_measured_and_what_nobody_stated():
+    card = model_card(
+        MANIFEST, CERTIFICATE, {"": "A small one.", "Data": "Icons.", "Thanks": "You."}
+    )
+    assert card.startswith("# small\n\nA small one.\n")
+    assert "| `image` | in | uint8 | (any, any, any, 3) |" in card
+    assert "| `probability` | out | float32 | (any, 7) |" in card
+    assert "Any modality may be absent: `image_present`" in card
+    row = "| tflite-int8 | ai-edge-litert 2.3.0 | 2.5 | 1.2 | 0.750 | -0.050 | 5.0e-01 |"
+    assert row in card and row == artifacts_table(CERTIFICATE)[-1]
+    assert "| nothing | 0.125 | 128 |" in card
+    assert "## Data\n\nIcons." in card and "## Thanks\n\nYou." in card
+    assert card.count("Not stated by who exported it.") == 3  # metrics, limits, licence
+
+
+def test_without_labels_and_presence_there_is_less_to_say():
+    certificate = copy.deepcopy(CERTIFICATE)
+    certificate["formats"]["tflite-int8"] |= {"metric": None, "subsets": {}}
+    card = model_card({**MANIFEST, "inputs": MANIFEST["inputs"][:1]}, certificate)
+    assert "| 1.2 | – | – | 5.0e-01 |" in card
+    assert "absent" not in card and "what is present" not in card
