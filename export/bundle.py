@@ -7,11 +7,13 @@ import numpy as np
 from mmzoo._version import __version__
 from mmzoo.export.card import model_card
 from mmzoo.export.certificate import certify, raise_on_breach
+from mmzoo.export.limits import check_limit
 from mmzoo.export.manifest import (
     FIXED,
     FORMATS,
     PATHS,
     QUANTIZED,
+    SCHEMA,
     VARIANTS,
     Bundle,
     check_bundle_place,
@@ -19,8 +21,7 @@ from mmzoo.export.manifest import (
     write_sums,
 )
 from mmzoo.export.parity import TOLERANCE, check_tolerance
-from mmzoo.export.parts import find_parts
-from mmzoo.export.prove import answers, describe_signatures, picture_size
+from mmzoo.export.prove import answers, choose_parts, describe_signatures
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.serving import write_serving
 from mmzoo.export.signature import describe, load_model
@@ -87,6 +88,7 @@ def export_bundle(
     path = Path(path)
     check_bundle_place(path)
     check_tolerance(tolerance)
+    check_limit(metric_limit)
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
@@ -94,7 +96,7 @@ def export_bundle(
     samples = samples.with_ids(tokenizers).fit(inputs)
     parts = {}
     if "saved_model" in formats:
-        parts = find_parts(model, tokenizers, picture_size(samples))
+        parts = choose_parts(model, tokenizers, samples)
     reference = answers(model, samples, original, tokenizers, parts)
     with beside(path) as place:
         place.mkdir()
@@ -164,6 +166,7 @@ def _manifest(place, model, inputs, outputs, formats, samples, classes, toleranc
             "files": {file.relative_to(place).as_posix(): sha256(file) for file in files},
         }
     return {
+        "schema": SCHEMA,
         "mmzoo": __version__,
         "model": model.name,
         **describe_signatures("", inputs, outputs)["portable"],

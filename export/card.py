@@ -22,13 +22,13 @@ def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> 
         for tensor in manifest[side]:
             shape = ", ".join("any" if size is None else str(size) for size in tensor["shape"])
             lines.append(f"| `{tensor['name']}` | {word} | {tensor['dtype']} | ({shape}) |")
-    present = [t["name"] for t in manifest["inputs"] if t.get("presence_of")]
+    present = [t["presence_of"] for t in manifest["inputs"] if t.get("presence_of")]
     audio = manifest["audio"]
     lines += [
         "",
         f"Text: {manifest['text']}. Audio: {audio['sample_rate']:,} Hz, mono, in [-1, 1]. "
         "Pictures: RGB, 0 to 255."
-        + (" Any modality may be absent: " + ", ".join(f"`{p}`" for p in present))
+        + (" May be absent: " + ", ".join(present) + ".")
         * bool(present),
         "",
         "## Artifacts",

@@ -136,7 +136,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
                 ]
     if parts:
         checks, breaches, count = check_parts(
-            bundle / entry["path"], parts, samples, reference, tolerance
+            bundle / entry["path"], parts, samples, inputs, reference, tolerance
         )
         result["checks"] += checks
         result["breaches"] += breaches

@@ -2,43 +2,57 @@
 
 import math
 
+LARGEST_LIMIT = 0.1
+# Of an output that has neither a metric nor a first class: no rounding to 8 bits is as far off.
+LARGEST_DIFFERENCE = 0.25
+
+
+def check_limit(limit: float) -> None:
+    """Raises ValueError unless a limit of the metric says something."""
+    if not 0 <= limit <= LARGEST_LIMIT:
+        raise ValueError(
+            f"`metric_limit` must be a share from 0 to {LARGEST_LIMIT}. Received: {limit}. Half a "
+            "point is 0.005."
+        )
+
 
 def limit_breaches(result: dict, scores: str | None, limit: float) -> list[str]:
-    """What a quantised artifact lost more of than it may, in words.
+    """What a quantised artifact lost more of than it may, in words; every check is judged.
 
     Args:
         result: Its part of the certificate.
         scores: Name of the output that holds a score a class.
-        limit: Share of the metric, or of top-1 where there are no labels, that may be lost. Of
-            a subset, which has few samples, two standard errors more: of the paired change,
-            sqrt(right in but one of the two) / samples.
-
-    Returns:
-        Breaches; that of a subset of one modality names the tower to blame.
+        limit: Share of the metric, or of top-1 where there are no labels, that may be lost on
+            all samples. Where a check has but some of them, two standard errors more: of the
+            paired change, sqrt(right in but one of the two) / samples.
     """
     breaches = []
-    metric = result["metric"]
-    if metric is not None:
-        if metric["change"] < -limit:
-            breaches.append(_lost("all modalities", metric, limit))
-        for name, each in result["subsets"].items():
-            rows = next(c["samples"] for c in result["checks"] if c["sizes"] == name)
-            if each["change"] < -limit - 2 * math.sqrt(each["differ"]) / rows:
-                breaches.append(_lost(name, each, limit))
-        return breaches
+    most = max((check["samples"] for check in result["checks"]), default=0)
     for check in result["checks"]:
-        agreement = check["top1_agreement"]
-        if check["output"] == scores and agreement is not None and agreement < 1 - limit:
+        what = f"{check['sizes']}, batch {check['batch']}, output {check['output']!r}"
+        metric, agreement, rows = check["metric"], check["top1_agreement"], check["samples"]
+        whole = rows == most and check["sizes"] == "samples"
+        if metric is not None:
+            room = limit + (0 if whole else 2 * math.sqrt(metric["differ"]) / rows)
+            if metric["change"] < -room:
+                breaches.append(
+                    f"{what}: accuracy {metric['artifact']:.3f}, {metric['change']:+.3f} against "
+                    f"Keras, more than {limit:g} lost{_blame(check['sizes'])}"
+                )
+        elif check["output"] == scores and agreement is not None:
+            lost = 1 - agreement
+            room = limit + (0 if whole else 2 * math.sqrt(lost * rows) / rows)
+            if lost > room:
+                breaches.append(f"{what}: top-1 agrees on {agreement:.2%}, {limit:g} may change")
+        elif not check["scale_relative"] <= LARGEST_DIFFERENCE:
             breaches.append(
-                f"top-1 of {check['sizes']}, batch {check['batch']}: {agreement:.2%} agree, "
-                f"fewer than {1 - limit:.2%}"
+                f"{what}: off by {check['scale_relative']:.2g} of its scale, more than "
+                f"{LARGEST_DIFFERENCE}"
             )
     return breaches
 
 
-def _lost(name, metric, limit):
-    tower = f"; the tower {name!r} by itself" if name.isidentifier() and name != "nothing" else ""
-    return (
-        f"accuracy with {name}: {metric['artifact']:.3f}, {metric['change']:+.3f} against Keras, "
-        f"more than {limit:g} lost{tower}"
-    )
+def _blame(sizes):
+    """Names the tower, if one alone was at work."""
+    alone = sizes.isidentifier() and sizes not in ("samples", "short", "long", "subsets", "nothing")
+    return f"; keep the tower {sizes!r} larger (--quantize {sizes}=float16)" if alone else ""

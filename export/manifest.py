@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+from mmzoo.export.limits import check_limit
 from mmzoo.files import check_replaceable, sha256
 
 FORMATS = ("saved_model", "tflite", "onnx")
@@ -19,11 +20,11 @@ PATHS = {name: f"{name}/{FILES[name.partition('-')[0]]}" for name in (*FORMATS, 
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
+SCHEMA = 2  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 SUMS = "SHA256SUMS"
-SIGNATURE = "model.sig"
 BUNDLE_NAMES = {
-    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS, SIGNATURE,
+    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS,
     FOLDER_SERVING, *(path.split("/")[0] for path in PATHS.values()),
 }  # fmt: skip
 
@@ -90,6 +91,8 @@ def load_bundle(path) -> Bundle:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+        if manifest.get("schema") != SCHEMA:
+            raise ValueError(f"its manifest is of schema {manifest.get('schema')}, not {SCHEMA}")
         _check_manifest(manifest)
         _ = certificate["holds"], certificate["formats"], certificate["manifest_sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -129,6 +132,9 @@ def _check_manifest(manifest):
                 raise ValueError(f"the path {file!r} leads out of the bundle")
     for key in ("source", "sha256", "shapes"):
         _ = manifest["samples"][key]
+    for entry in manifest["formats"].values():
+        if "metric_limit" in entry:
+            check_limit(entry["metric_limit"])
     _ = manifest["reference_sha256"], manifest["classes"], manifest["audio"]["sample_rate"]
 
 
@@ -151,6 +157,7 @@ def changed_files(folder: Path, manifest: dict, name: str) -> list[str]:
     top = folder / PATHS[name].split("/")[0]
     found = {p.relative_to(folder).as_posix() for p in top.rglob("*") if not p.is_dir()}
     breaches = [f"{file}: no part of the bundle" for file in sorted(found - set(expected))]
+    breaches += _strange(folder, top, expected)
     for file, digest in expected.items():
         actual = sha256(folder / file) if file in found else "no file"
         if actual != digest:
@@ -175,6 +182,7 @@ def changed_sums(folder: Path) -> list[str]:
         expected[name] = digest
     found = _files(folder)
     breaches = [f"{name}: not in {SUMS}" for name in found if name not in expected]
+    breaches += _strange(folder, folder, expected)
     for name, digest in expected.items():
         if name not in found:
             breaches.append(f"{name}: in {SUMS}, but not there")
@@ -184,9 +192,21 @@ def changed_sums(folder: Path) -> list[str]:
 
 
 def _files(folder):
-    """Paths of a bundle's files, but for the sums and the signature over them."""
+    """Paths of a bundle's files, but for the sums."""
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-    return sorted(names - {SUMS, SIGNATURE})
+    return sorted(names - {SUMS})
+
+
+def _strange(folder, top, expected):
+    """Links, and folders that hold nothing of the bundle: a server might follow them."""
+    breaches = []
+    for path in sorted(top.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            breaches.append(f"{name}: a link, no part of the bundle")
+        elif path.is_dir() and not any(file.startswith(f"{name}/") for file in expected):
+            breaches.append(f"{name}: a folder that is no part of the bundle")
+    return breaches
 
 
 def scores_output(manifest: dict) -> str | None:

@@ -7,14 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo.export.checks import SMALL_RUN, for_signature, name_breaches
+from mmzoo.export.manifest import Tensor
 from mmzoo.export.parity import compare
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import BATCHES, Samples
+from mmzoo.export.subsets import draw_subsets
 
 WHOLE = ("fuse", "encoded")  # parts that must answer as the whole model does
 
 
-def check_parts(path: Path, parts: dict, samples: Samples, reference: dict, tolerance: float):
+def check_parts(
+    path: Path,
+    parts: dict,
+    samples: Samples,
+    inputs: list[Tensor],
+    reference: dict,
+    tolerance: float,
+):
     """Runs every part on the first samples, at the smallest and the largest batch.
 
     `fuse` is given what the artifact's own encoders gave, and `encoded` the samples' pictures
@@ -24,23 +33,26 @@ def check_parts(path: Path, parts: dict, samples: Samples, reference: dict, tole
         path: The SavedModel.
         parts: Dict of signature to its `inputs` and `outputs`, as the manifest has them.
         samples, reference, tolerance: See `certificate.certify`.
+        inputs: The model's.
 
     Returns:
         The checks made, the breaches in words, and how many checks there should be.
     """
     checks, breaches = [], []
     batches = (BATCHES[0], BATCHES[-1])
-    given = samples.inputs | samples.texts
+    given = samples.inputs
     count = min(SMALL_RUN, len(samples))
     order = sorted(parts, key=lambda name: (not name.startswith("encode_"), name))
     for signature in order:
         tensors = parts[signature]
+        taken = given
         if signature == "encoded":
-            given = given | {"image_bytes": _as_png(samples.inputs["image"][:count])}
+            pictures = {"image_bytes": _as_png(samples.inputs["image"][:count])}
+            taken = given | samples.texts | pictures
         names = {tensor["name"] for tensor in tensors["inputs"]}
-        if names - set(given):
+        if names - set(taken):
             continue  # an encoder failed, and is named among the breaches
-        values = {name: given[name][:count] for name in names}
+        values = {name: taken[name][:count] for name in names}
         try:
             run = run_artifact(
                 "saved_model", path, for_signature(values, tensors["inputs"]),
@@ -52,7 +64,7 @@ def check_parts(path: Path, parts: dict, samples: Samples, reference: dict, tole
         breaches += name_breaches(signature, tensors, run.report)
         if signature.startswith("encode_"):
             given = given | run.outputs[-1]
-        expected = reference["samples" if signature in WHOLE else signature]
+        expected = reference.get("samples" if signature in WHOLE else signature, {})
         for batch, outputs in zip(batches, run.outputs, strict=True):
             for output in [tensor["name"] for tensor in tensors["outputs"]]:
                 if output not in outputs or output not in expected:
@@ -68,8 +80,30 @@ def check_parts(path: Path, parts: dict, samples: Samples, reference: dict, tole
                     f"{signature}, batch {batch}, output {output!r}: {breach}"
                     for breach in found.breaches
                 ]
+    subsets = draw_subsets(samples, inputs)
+    if subsets is not None and "fuse" in parts and not breaches:
+        breaches += _without(path, parts, subsets, reference["subsets"], tolerance)
     wanted = len(batches) * sum(len(tensors["outputs"]) for tensors in parts.values())
     return checks, breaches, wanted
+
+
+def _without(path, parts, subsets, reference, tolerance):
+    """Runs the head on subsets, with what the encoders made of NaN or another's content."""
+    given = {name: value[:SMALL_RUN] for name, value in subsets.spoilt.inputs.items()}
+    count = len(next(iter(given.values())))
+    order = [name for name in parts if name.startswith("encode_")]
+    try:
+        for name in (*order, "fuse"):
+            values = {t["name"]: given[t["name"]] for t in parts[name]["inputs"]}
+            run = run_artifact("saved_model", path, values, [(BATCHES[-1], count)], signature=name)
+            given |= run.outputs[0]
+    except RuntimeFailure as error:
+        return [f"{name}, absent modalities: {error}"]
+    breaches = []
+    for output, expected in reference.items():
+        found = compare(run.outputs[0][output], expected[:count], tolerance)
+        breaches += [f"fuse, absent modalities, output {output!r}: {b}" for b in found.breaches]
+    return breaches
 
 
 def _as_png(images):

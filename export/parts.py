@@ -7,11 +7,15 @@ import keras
 import tensorflow as tf
 
 from mmzoo.export.manifest import Tensor
+from mmzoo.export.parity import compare
 from mmzoo.export.pictures import decode_pictures
 from mmzoo.export.signature import call, describe, with_bytes
-from mmzoo.export.towers import split_towers
+from mmzoo.export.towers import HALF, split_towers
 from mmzoo.fusion import FusionLayer
 from mmzoo.fusion.explanation import explained
+
+FEW = 64  # samples on which the parts are tried in Keras
+SAME = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +52,8 @@ def find_parts(model: keras.Model, tokenizers=(), picture_size=None) -> dict[str
         - `encode_<modality>`, for each encoder: its raw input to what the encoder gives;
         - `fuse`: that of all encoders, and presence, to the model's outputs;
         - `explain`: the model's inputs to its attention maps and the weights of its modalities;
-        - `encoded`: pictures as JPEG or PNG bytes, `image_bytes`, texts as strings.
+        - `encoded`: pictures as JPEG or PNG bytes, `image_bytes`, texts as strings. A picture
+          is taken as it is stored: an EXIF orientation is not applied.
     """
     inputs, outputs = describe(model, tokenizers)
     parts: dict[str, Part] = {}
@@ -58,32 +63,67 @@ def find_parts(model: keras.Model, tokenizers=(), picture_size=None) -> dict[str
         for name in sorted(towers.encoders):
             parts[f"encode_{name}"] = _encode(towers, by_name[name])
         taken, _ = describe(towers.head)
-        parts["fuse"] = Part(taken, outputs, lambda values: call(towers.head, values))
-    explained = explanation(model)
-    if explained is not None:
-        parts["explain"] = Part(
-            inputs, [_tensor(n, t) for n, t in explained.items()], lambda v: explain(model, v)
-        )
+        parts["fuse"] = _part(taken, lambda values: call(towers.head, values))
+    if any(isinstance(layer, FusionLayer) for layer in model.layers):
+        found = _part(inputs, lambda values: explain(model, values))
+        parts |= {"explain": found} if found.outputs else {}
     if any(tensor.name == "image" for tensor in inputs):
         found = _encoded(model, inputs, outputs, tokenizers, picture_size)
         parts |= {"encoded": found} if found is not None else {}
     return parts
 
 
-def _tensor(name, spec):
-    return Tensor(name, keras.backend.standardize_dtype(spec.dtype), tuple(spec.shape))
+def feels_absence(parts: dict[str, Part], subsets, whole: dict) -> bool:
+    """Whether the head, on what the encoders give, feels what an absent modality holds.
+
+    Then a model has no parts: its presence acts before the encoders alone, where the head does
+    not see it.
+
+    Args:
+        parts: What `find_parts` found.
+        subsets: `Subsets` of the samples; None if the model takes no presence.
+        whole: The model's answers for them, by output.
+    """
+    if subsets is None or "fuse" not in parts:
+        return False
+    given = {name: tf.constant(value[:FEW]) for name, value in subsets.spoilt.inputs.items()}
+    for name, part in parts.items():
+        if name.startswith("encode_"):
+            given |= part.function({t.name: given[t.name] for t in part.inputs})
+    fuse = parts["fuse"]
+    made = fuse.function({tensor.name: given[tensor.name] for tensor in fuse.inputs})
+    return any(compare(made[n].numpy(), whole[n][:FEW], SAME).breaches for n in whole)
+
+
+def _part(inputs, function):
+    """A part, with the outputs that TensorFlow finds; half precision as float32."""
+
+    def whole(values):
+        made = function(values)
+        return {
+            name: tf.cast(value, tf.float32) if value.dtype.name in HALF else value
+            for name, value in made.items()
+        }
+
+    specs = {t.name: tf.TensorSpec(t.shape, t.dtype, t.name) for t in inputs}
+    traced = tf.function(lambda **given: whole(given), autograph=False)
+    made = traced.get_concrete_function(**specs).structured_outputs
+    outputs = [
+        Tensor(name, keras.backend.standardize_dtype(spec.dtype), tuple(spec.shape))
+        for name, spec in made.items()
+    ]
+    return Part(list(inputs), outputs, whole)
 
 
 def _encode(towers, tensor):
     encoder, names = towers.encoders[tensor.name], towers.names[tensor.name]
-    made = encoder.output if isinstance(encoder.output, dict) else {"": encoder.output}
 
     def function(values):
         result = encoder(values[tensor.name], training=False)
         result = result if isinstance(result, dict) else {"": result}
         return {names[key]: result[key] for key in names}
 
-    return Part([tensor], [_tensor(names[key], made[key]) for key in names], function)
+    return _part([tensor], function)
 
 
 def _encoded(model, inputs, outputs, tokenizers, picture_size):
@@ -132,26 +172,17 @@ def explain(model: keras.Model, inputs: dict) -> dict:
         if not isinstance(operation, FusionLayer):
             return operation(*args, **kwargs)
         with explained() as notes:
-            result = operation(*args, **kwargs)
+            result = operation(*args, **{**kwargs, "training": False})
         if notes:
             found[operation.name] = notes
         return result
 
     structure = keras.tree.map_structure(lambda t: inputs[t.name], model._inputs_struct)
     model._run_through_graph(structure, call_fn=run)
-    names = [name for layer in found.values() for name in layer]
+    names = [name for notes in found.values() for name in notes]
     clash = len(set(names)) < len(names)
     return {
         f"{layer}_{name}" if clash else name: value
-        for layer, explanation in found.items()
-        for name, value in explanation.items()
+        for layer, notes in found.items()
+        for name, value in notes.items()
     }
-
-
-def explanation(model: keras.Model) -> dict | None:
-    """Specs of what `explain` gives, by name; None if it gives nothing."""
-    if not any(isinstance(layer, FusionLayer) for layer in model.layers):
-        return None
-    specs = {t.name: tf.TensorSpec(t.shape, t.dtype, t.name) for t in model.inputs}
-    traced = tf.function(lambda **given: explain(model, given), autograph=False)
-    return traced.get_concrete_function(**specs).structured_outputs or None

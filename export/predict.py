@@ -4,6 +4,7 @@ import numpy as np
 
 from mmzoo.export.manifest import (
     FIXED,
+    PATHS,
     Tensor,
     changed_files,
     load_bundle,
@@ -39,7 +40,9 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
     if format not in manifest["formats"]:
         raise ValueError(
             f"Expected one of the bundle's formats {sorted(manifest['formats'])}. "
-            f"Received: {format!r}. Export the model with --formats {format}."
+            f"Received: {format!r}."
+            + f" Export the model with --formats {format}."
+            * (format in PATHS)
         )
     certificate = bundle.certificate
     if certificate["holds"] is not True or certificate["manifest_sha256"] != sha256(
@@ -97,8 +100,12 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
 
 
 def _to_size(value, shape):
-    """One sample cut, and padded with zeros, to a shape."""
-    value = value[(slice(None), *map(slice, shape))]
+    """One sample padded with zeros to a shape."""
+    if any(have > size for have, size in zip(value.shape[1:], shape, strict=True)):
+        raise ValueError(
+            f"Expected a sample of at most the size {tuple(shape)}, which {FIXED} is made for. "
+            f"Received: {value.shape[1:]}. Use --format tflite, which takes any."
+        )
     pairs = zip(value.shape[1:], shape, strict=True)
     return np.pad(value, [(0, 0), *((0, size - have) for have, size in pairs)])
 

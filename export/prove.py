@@ -12,7 +12,7 @@ from mmzoo.export.checks import SMALL_RUN
 from mmzoo.export.manifest import Tensor, signature_names
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.part_checks import WHOLE
-from mmzoo.export.parts import find_parts
+from mmzoo.export.parts import FEW, feels_absence, find_parts
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe, load_model
 from mmzoo.export.subsets import draw_subsets
@@ -41,7 +41,7 @@ def write_proven(
     samples = choose_samples(portable, tokenizers, samples)
     parts = {}
     if name == "saved_model":
-        parts = find_parts(portable, tokenizers, picture_size(samples))
+        parts = choose_parts(portable, tokenizers, samples)
     with beside(path) as target:
         write(portable, target, tokenizers, parts)
         prove(name, target, portable, samples, signatures, tokenizers, tolerance, original, parts)
@@ -67,10 +67,26 @@ def choose_samples(model: keras.Model, tokenizers, samples=None) -> Samples:
     return samples.with_ids(tokenizers).fit(inputs)
 
 
-def picture_size(samples: Samples):
-    """Height and width of the samples' pictures, or None."""
+def choose_parts(model: keras.Model, tokenizers, samples: Samples) -> dict:
+    """The parts that a model has: without towers and head if these need more than the head knows.
+
+    Args:
+        model: Functional model, of token ids where tokenizers were cut off.
+        tokenizers: Those.
+        samples: What `choose_samples` returned.
+
+    Returns:
+        As `find_parts`.
+    """
     image = samples.inputs.get("image")
-    return None if image is None or image.ndim != 4 else image.shape[1:3]
+    size = None if image is None or image.ndim != 4 else image.shape[1:3]
+    parts = find_parts(model, tokenizers, size)
+    subsets = draw_subsets(samples, describe(model, tokenizers)[0])
+    if subsets is not None and "fuse" in parts:
+        few = {name: value[:FEW] for name, value in subsets.blank.inputs.items()}
+        if feels_absence(parts, subsets, predict(model, few)):
+            parts = {k: p for k, p in parts.items() if k != "fuse" and not k.startswith("encode_")}
+    return parts
 
 
 def prove(
@@ -111,6 +127,12 @@ def prove(
         raise ValueError(
             f"Expected signatures of {sorted(entries)} for these tensors. Received: {unknown}. "
             "With strings as input an output can't have a free axis."
+        )
+    lacking = sorted(key for key in parts if key.startswith("encode_"))
+    if signatures and "fuse" in signatures and not set(lacking) <= set(signatures):
+        raise ValueError(
+            f"Expected {lacking} beside 'fuse', which is proven on what they give. "
+            f"Received: {tuple(signatures)}."
         )
     entry = {
         "path": artifact.name,

@@ -19,6 +19,13 @@ def tower_scopes(model: keras.Model) -> dict[str, str]:
     """Modality to a regular expression of the names that its encoder's operators have."""
     towers = split_towers(model)
     encoders = {} if towers is None else towers.encoders
+    names = [layer.name for layer in encoders.values()]
+    for name in names:
+        if any(re.fullmatch(rf"{re.escape(name)}_\d+", other) for other in names):
+            raise ValueError(
+                f"Expected encoders whose names tell them apart. Received: {names}. The converter "
+                f"numbers a name itself: give each encoder its own (name='image_encoder')."
+            )
     return {name: rf"(.*/)?{re.escape(layer.name)}(_\d+)?/.*" for name, layer in encoders.items()}
 
 

@@ -19,8 +19,9 @@ README = """Files for TensorFlow Serving. From the bundle's folder:
       --enable_batching --batching_parameters_file=/config/batching.config \\
       --monitoring_config_file=/config/monitoring.config
 
-The official server has not run them here: its messages have read `models.config` and the
-warm-up requests, and its loader, TensorFlow's C API, has run each of those requests.
+Requests are batched with others of the same sizes; pad texts and sounds with zeros to a few
+lengths of your own. The official server has not run these files: they are written by the messages
+of tensorflow-serving-api, and the model was proven in TensorFlow's C API, its loader.
 """
 
 
@@ -54,7 +55,8 @@ def write_serving(place: Path, name: str, signatures: dict, samples: Samples) ->
         "batch_timeout_micros { value: 2000 }\n"
         "max_enqueued_batches { value: 100 }\n"
         "num_batch_threads { value: 4 }\n"
-        "pad_variable_length_inputs: true\n"
+        # The server pads with a tensor's own first value, which is content to a model.
+        "pad_variable_length_inputs: false\n"
     )
     (folder / "monitoring.config").write_text(
         'prometheus_config { enable: true, path: "/monitoring/prometheus/metrics" }\n'

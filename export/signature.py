@@ -42,12 +42,12 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
         ValueError: If inputs or outputs are nested, two tensors share a name, a name is no
             identifier, or a first axis is not the free batch.
     """
-    inputs = [(tensor.name, tensor) for tensor in _leaves(model._inputs_struct, "inputs")]
-    leaves = _leaves(model._outputs_struct, "outputs")
+    inputs = [(tensor.name, tensor) for tensor in leaves(model._inputs_struct, "inputs")]
+    found = leaves(model._outputs_struct, "outputs")
     if isinstance(model._outputs_struct, dict):
-        outputs = list(zip(model._outputs_struct, leaves, strict=True))
+        outputs = list(zip(model._outputs_struct, found, strict=True))
     else:
-        outputs = [(tensor._keras_history.operation.name, tensor) for tensor in leaves]
+        outputs = [(tensor._keras_history.operation.name, tensor) for tensor in found]
     tokens = {name: each.source for each in tokenizers for name in each.names}
     modalities = {tokens.get(name, name) for name, _ in inputs}
     described = []
@@ -95,7 +95,7 @@ def call(model: keras.Model, inputs: dict) -> dict:
     names = [tensor.name for tensor in describe(model)[1]]
     if isinstance(result, dict):
         return {name: result[name] for name in names}
-    return dict(zip(names, _leaves(result, "outputs"), strict=True))
+    return dict(zip(names, leaves(result, "outputs"), strict=True))
 
 
 def with_bytes(inputs: list[Tensor], values: dict) -> dict:
@@ -111,16 +111,16 @@ def with_bytes(inputs: list[Tensor], values: dict) -> dict:
     return values
 
 
-def _leaves(structure, side):
+def leaves(structure, side):
     """The tensors of a flat dict, list or single tensor, in the order they were written."""
     if isinstance(structure, dict):
-        leaves = list(structure.values())
+        found = list(structure.values())
     elif isinstance(structure, list | tuple):
-        leaves = list(structure)
+        found = list(structure)
     else:
-        leaves = [structure]
-    if any(isinstance(leaf, dict | list | tuple) for leaf in leaves):
+        found = [structure]
+    if any(isinstance(leaf, dict | list | tuple) for leaf in found):
         raise ValueError(
             f"Expected {side} that are a tensor, or a flat list or dict. Received: {structure}."
         )
-    return leaves
+    return found

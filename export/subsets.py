@@ -8,6 +8,8 @@ import numpy as np
 from mmzoo.export.manifest import Tensor
 from mmzoo.export.samples import Samples
 
+FEWEST = 32  # samples of a subset: of fewer, one that changes would look like many
+
 
 @dataclasses.dataclass(frozen=True)
 class Subsets:
@@ -36,20 +38,25 @@ def draw_subsets(samples: Samples, tensors: list[Tensor]) -> Subsets | None:
 
     Returns:
         None if the model takes no presence. Else `Subsets`, all of them mixed in every batch,
-        in as many samples as there are, or a sample a subset where these are more.
+        in as many samples as there are, or in 32 for each subset where these are more. "nothing"
+        is none of the modalities that may be absent.
     """
     modalities = [tensor.presence_of for tensor in tensors if tensor.presence_of]
     if not modalities:
         return None
     subsets = list(itertools.product((True, False), repeat=len(modalities)))
-    count = max(len(samples), len(subsets))
+    count = max(len(samples), len(subsets) * FEWEST)
     place = np.arange(count)
     origin = place % len(samples)
-    present = dict(zip(modalities, np.array(subsets)[place % len(subsets)].T, strict=True))
-    rows = {
-        "+".join(itertools.compress(modalities, subset)) or "nothing": place[k :: len(subsets)]
-        for k, subset in enumerate(subsets)
-    }
+    dealt = np.array(subsets)[place % len(subsets)].T
+    own = {t.presence_of: samples.inputs[t.name][origin] for t in tensors if t.presence_of}
+    # What a sample lacks by itself is not there to be dealt.
+    present = {m: here & own[m] for m, here in zip(modalities, dealt, strict=True)}
+    names = np.array(
+        ["+".join(m for m in modalities if present[m][k]) or "nothing" for k in range(count)]
+    )
+    known = ["+".join(itertools.compress(modalities, subset)) or "nothing" for subset in subsets]
+    rows = {name: np.flatnonzero(names == name) for name in known if (names == name).any()}
     sets = []
     for replace in (np.zeros_like, _spoil):
         inputs = {}

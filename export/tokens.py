@@ -66,7 +66,7 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
     def call(operation, *args, **kwargs):
         tensors = [t for t in keras.tree.flatten((args, kwargs)) if id(t) in origin]
         if isinstance(operation, keras.Model) and tensors:
-            return _walk(operation, args[0] if args else kwargs["inputs"], call)
+            return walk(operation, args[0] if args else kwargs["inputs"], call)
         if tensors and (id(operation), id(tensors[0])) in done:
             return done[id(operation), id(tensors[0])]  # the same tokenizer once more
         result = operation(*args, **kwargs)
@@ -111,7 +111,7 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
         return done[id(operation), id(tensors[0])]
 
     inputs = keras.tree.map_structure(lambda t: given[id(t)], model._inputs_struct)
-    outputs = _walk(model, inputs, call)
+    outputs = walk(model, inputs, call)
     taken = {
         token.name: token
         for t in model.inputs
@@ -120,7 +120,7 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
     return keras.Model(taken, outputs, name=model.name), tokenizers
 
 
-def _walk(function, inputs, call):
+def walk(function, inputs, call):
     """Calls a functional model's layers one by one, on symbolic tensors."""
     if isinstance(function, keras.Sequential):
         function = function._functional

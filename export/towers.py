@@ -3,8 +3,13 @@
 import dataclasses
 
 import keras
+from keras import ops
 
+from mmzoo.export.signature import describe, leaves
+from mmzoo.export.tokens import walk
 from mmzoo.fusion import HideAbsent
+
+HALF = ("float16", "bfloat16")  # what a client can't be asked to send
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +37,8 @@ def split_towers(model: keras.Model) -> Towers | None:
     behind `HideAbsent`: whether it is there is asked again where the modalities are joined.
 
     Returns:
-        None if there is no such layer, or if something else reads such an input too.
+        None if there is no such layer, or if something else reads such an input too. Models
+        that read more than one input are looked into.
     """
     given = {t.name: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name) for t in model.inputs}
     origin = {id(tensor): name for name, tensor in given.items()}
@@ -43,27 +49,33 @@ def split_towers(model: keras.Model) -> Towers | None:
     def call(operation, *args, **kwargs):
         taken = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
         if isinstance(operation, HideAbsent):
-            result = operation(*args, **kwargs)
-            values = args[0] if args else kwargs["inputs"]
+            values, presence = args if len(args) == 2 else (kwargs["inputs"], kwargs["presence"])
+            # One by one: what is hidden together would be read together.
+            result = {k: operation({k: t}, {k: presence[k]})[k] for k, t in values.items()}
             origin.update(
                 {id(result[k]): origin[id(t)] for k, t in values.items() if id(t) in origin}
             )
             return result
+        if isinstance(operation, keras.Model) and len(taken) > 1:
+            return walk(operation, args[0] if args else kwargs["inputs"], call)
         tower = isinstance(operation, keras.Model) and len(taken) == 1 and id(taken[0]) in origin
         name = origin[id(taken[0])] if tower else ""
         if not tower or name in encoders:
             return operation(*args, **kwargs)
-        result = operation.output
+        result = operation(*args, **kwargs)
         made = result if isinstance(result, dict) else {"": result}
-        if not all(isinstance(leaf, keras.KerasTensor) for leaf in made.values()):
-            return operation(*args, **kwargs)
+        fits = all(isinstance(leaf, keras.KerasTensor) for leaf in made.values())
+        if not fits or not all(key.isidentifier() for key in made if key):
+            return result
         encoders[name] = operation
         names[name] = {key: f"{name}_{key}" if key else f"{name}_encoded" for key in made}
-        new = {
-            key: keras.Input(leaf.shape[1:], dtype=leaf.dtype, name=names[name][key])
-            for key, leaf in made.items()
-        }
-        cut.update({tensor.name: tensor for tensor in new.values()})
+        new = {}
+        for key, leaf in made.items():
+            half = leaf.dtype in HALF
+            dtype = "float32" if half else leaf.dtype
+            given_back = keras.Input(leaf.shape[1:], dtype=dtype, name=names[name][key])
+            cut[given_back.name] = given_back
+            new[key] = ops.cast(given_back, leaf.dtype) if half else given_back
         return new if isinstance(result, dict) else new[""]
 
     structure = keras.tree.map_structure(lambda t: given[t.name], model._inputs_struct)
@@ -74,6 +86,8 @@ def split_towers(model: keras.Model) -> Towers | None:
     taken = {name: (given | cut)[name] for name in (*given, *cut) if name in read}
     # An output of an encoder that nothing reads is no input of the head.
     names = {m: {k: n for k, n in keys.items() if n in read} for m, keys in names.items()}
+    named = [tensor.name for tensor in describe(model)[1]]
+    outputs = dict(zip(named, leaves(outputs, "outputs"), strict=True))
     return Towers(encoders, names, keras.Model(taken, outputs, name=f"{model.name}_head"))
 
 

@@ -108,6 +108,9 @@ def export(
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest difference, as a part of an output's scale.")
     ] = 1e-5,
+    metric_limit: Annotated[
+        float, typer.Option(help="What a quantised artifact may lose of the metric, as a share.")
+    ] = 0.005,
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
     ] = False,
@@ -126,6 +129,7 @@ def export(
         samples=None if samples is None else load_samples(samples),
         classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
         tolerance=tolerance,
+        metric_limit=metric_limit,
     )
     _print_certificate(bundle.certificate)
     typer.echo(f"Bundle: {bundle.path}")
@@ -156,6 +160,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Classify a picture, a phrase or a recording of your own, or any two or all of them."""
+    from mmzoo.export import load_bundle
     from mmzoo.export.predict import predict_sample
 
     given = {"image": image, "text": text, "audio": audio}
@@ -168,7 +173,8 @@ def predict(
     import rich.markup
     import rich.table
 
-    absent = [name for name, value in given.items() if value is None]
+    taken = {tensor["name"] for tensor in load_bundle(bundle).manifest["inputs"]}
+    absent = [name for name, value in given.items() if value is None and name in taken]
     without = f", without {' and '.join(absent)}" if absent else ""
     table = rich.table.Table(title=f"{format}{without}")
     table.add_column("class")

@@ -21,9 +21,11 @@ class Runtime:
         # On newer processors it would compute in bfloat16.
         precision = {"INFERENCE_PRECISION_HINT": "f32"}
         self._model = core.compile_model(core.read_model(str(path)), "CPU", precision)
-        names = _signature_names(path, signature) if path.suffix == ".tflite" else {}
-        self._inputs = {_name(port, names): port for port in self._model.inputs}
-        self._outputs = {_name(port, names): port for port in self._model.outputs}
+        names = {"inputs": {}, "outputs": {}}
+        if path.suffix == ".tflite":
+            names = {side: _signature_names(path, signature, side) for side in names}
+        self._inputs = _by_name(self._model.inputs, names["inputs"])
+        self._outputs = _by_name(self._model.outputs, names["outputs"])
         self.inputs = {name: _describe(port) for name, port in self._inputs.items()}
         self.outputs = {name: _describe(port) for name, port in self._outputs.items()}
 
@@ -36,23 +38,31 @@ class Runtime:
         }
 
 
-def _signature_names(path, signature):
-    """Name of a TFLite file's tensor to its name in a signature, which OpenVINO doesn't read."""
+def _signature_names(path, signature, side):
+    """A TFLite file's tensor to its names in a signature, which OpenVINO doesn't read."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))
     tensors = {detail["index"]: detail["name"] for detail in interpreter.get_tensor_details()}
-    found = interpreter._get_full_signature_list()[signature]
-    return {tensors[k]: name for side in found.values() for name, k in side.items()}
+    found = interpreter._get_full_signature_list()[signature][side]
+    names: dict[str, list[str]] = {}
+    for name, k in found.items():
+        names.setdefault(tensors[k], []).append(name)
+    return names
 
 
-def _name(port, names):
-    known = [names.get(name, name) for name in sorted(port.get_names())]
-    return next((name for name in known if name in names.values()), known[0])
+def _by_name(ports, names):
+    """Ports by each of their names; in a TFLite file by those of the signature."""
+    found = {}
+    for port in ports:
+        for tensor in port.get_names():
+            for name in names.get(tensor, []) if names else [tensor]:
+                found[name] = port
+    return found
 
 
 def _describe(port):
     kind = port.get_element_type()
-    dtype = "bool" if kind.get_type_name() in ("boolean", "char") else kind.to_dtype()
+    dtype = "bool" if kind.get_type_name() == "boolean" else kind.to_dtype()
     shape = [None if d.is_dynamic else d.get_length() for d in port.get_partial_shape()]
     return {"dtype": np.dtype(dtype).name, "shape": shape}

@@ -13,7 +13,7 @@ def explained():
     Returns:
         Dict, which fills: attention maps by name, such as `image_reads_text` float
         `(batch, heads, N_image, N_text)`, and of a layer that weighs its modalities
-        `<modality>_weight`, float `(batch,)`, which sum to 1.
+        `<modality>_weight`, float `(batch,)`, which sum to 1, or to 0 where nothing is present.
 
     Example:
 

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 from PIL import Image
 
 from mmzoo import fusion
 from mmzoo.encoders.blocks import AllTrue
-from mmzoo.export import ParityError, part_checks, parts, to_saved_model
+from mmzoo.export import ParityError, part_checks, parts, prove, to_saved_model
+from mmzoo.export.conformance import dtype_policy
 from mmzoo.export.parts import explain, find_parts
 from mmzoo.export.pictures import decode_pictures
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
@@ -32,7 +33,7 @@ def encoder(name, shape, dtype, body):
     return keras.Model(inputs, outputs, name=f"{name}_encoder")
 
 
-def build(hidden=True, bypass=False):
+def build(hidden=True, bypass=False, aware=True):
     image = keras.Input((None, None, 3), dtype="uint8", name="image")
     text = keras.Input((None,), dtype="uint8", name="text")
     numbers = keras.Input((2,), name="numbers")
@@ -64,7 +65,8 @@ def build(hidden=True, bypass=False):
         "text": layers.Dense(3, name="text_logits")(made["text"]["pooled"]),
         "together": layers.Dense(3, name="together")(x),
     }
-    x = fusion.LateFusion(name="experts")(experts)
+    trusted = {**presence, "together": ops.logical_or(presence["image"], presence["text"])}
+    x = fusion.LateFusion(name="experts")(experts, presence=trusted if aware else None)
     taken = {t.name: t for t in (image, text, numbers, *presence.values())}
     return keras.Model(taken, {"scores": layers.Softmax(name="scores")(x)}, name="small")
 
@@ -134,9 +136,74 @@ def test_split_equals_whole_and_embeddings_can_be_kept(exported):
     kept["image_present"] = np.zeros(20, bool)
     without = model.predict(inputs | {"image_present": np.zeros(20, bool)}, verbose=0)["scores"]
     assert np.abs(without - whole).max() > 1e-4
-    # Behind the encoder, `LateFusion` here has no presence: only the attention feels it.
-    hidden = {**kept, **run(path, "encode_image", {"image": np.zeros_like(inputs["image"])})}
-    np.testing.assert_allclose(run(path, "fuse", hidden)["scores"], without, rtol=1e-5, atol=1e-6)
+    kept["image_tokens"] = np.full_like(kept["image_tokens"], np.nan)
+    np.testing.assert_allclose(run(path, "fuse", kept)["scores"], without, rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_that_does_not_know_what_is_absent_is_no_part(tmp_path):
+    """Here `LateFusion` has no presence: only what the encoders are given says it."""
+    path = to_saved_model(build(aware=False), tmp_path / "saved", samples=samples())
+    signatures = set(tf.saved_model.load(str(path)).signatures)
+    assert signatures == {"serving_default", "portable", "explain", "encoded"}
+
+
+def test_the_head_is_proven_without_a_modality_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(prove, "feels_absence", lambda *arguments: False)
+    with pytest.raises(ParityError, match="fuse, absent modalities, output 'scores'"):
+        to_saved_model(build(aware=False), tmp_path / "saved", samples=samples())
+
+
+def test_fuse_is_not_exported_without_the_encoders_it_is_proven_with(tmp_path):
+    with pytest.raises(ValueError, match="Expected .'encode_image', 'encode_text'. beside 'fuse'"):
+        to_saved_model(build(), tmp_path / "s", samples=samples(), signatures=["portable", "fuse"])
+
+
+def test_parts_of_half_precision_give_float32(tmp_path):
+    with dtype_policy("mixed_float16"):
+        model = build()
+    found = find_parts(model, (), SIZE)
+    parts_of_it = [p for name, p in found.items() if name != "encoded"]
+    floats = {t.dtype for part in parts_of_it for t in (*part.inputs, *part.outputs)}
+    assert "float16" not in floats and "float32" in floats
+
+
+def test_shapes_are_those_of_the_whole_model():
+    """The encoder takes any size, the model one."""
+    image = keras.Input((6, 4, 3), dtype="uint8", name="image")
+    numbers = keras.Input((2,), name="numbers")
+
+    def look(x):
+        x = layers.Conv2D(5, 2, 2, name="patches")(layers.Rescaling(1 / 255, name="unit")(x))
+        return layers.Reshape((-1, 5), name="tokens")(x)
+
+    made = encoder("image", (None, None, 3), "uint8", look)(image)
+    flat = layers.Dense(2, name="each")(made["tokens"])
+    joined = layers.Concatenate(name="joined")([layers.Flatten()(flat), numbers])
+    model = keras.Model([image, numbers], [layers.Dense(2, name="y")(joined)])
+    found = find_parts(model, (), None)
+    assert found["encode_image"].outputs[0].shape == (None, 6, 5)
+    assert [tensor.name for tensor in found["fuse"].outputs] == ["y"]
+
+
+def test_a_nested_model_is_looked_into():
+    inner = build()
+    taken = {t.name: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name) for t in inner.inputs}
+    outer = keras.Model(taken, inner(taken))
+    assert set(split_towers(outer).encoders) == {"image", "text"}
+
+
+def test_a_modality_without_an_encoder_is_read_by_the_head():
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    presence = fusion.presence_inputs(["a", "b"])
+    seen = fusion.HideAbsent(name="hide")({"a": a, "b": b}, presence)
+    inputs = keras.Input((3,))
+    tower = keras.Model(inputs, layers.Dense(2)(inputs), name="a_encoder")
+    fused = fusion.Concatenation(name="fusion")({"a": tower(seen["a"]), "b": seen["b"]},
+                                                presence=presence)  # fmt: skip
+    taken = {t.name: t for t in (a, b, *presence.values())}
+    towers = split_towers(keras.Model(taken, {"y": layers.Dense(1)(fused)}))
+    assert set(towers.encoders) == {"a"}
+    assert {t.name for t in towers.head.inputs} == {"a_encoded", "b", "a_present", "b_present"}
 
 
 def test_explanations_are_those_of_the_layers_themselves(exported):
@@ -272,8 +339,6 @@ def test_a_part_that_answers_otherwise_is_a_breach(tmp_path, monkeypatch, signat
         found[signature] = parts.Part(found[signature].inputs, found[signature].outputs, slightly)
         return found
 
-    from mmzoo.export import prove
-
     monkeypatch.setattr(prove, "find_parts", wrong)
     with pytest.raises(ParityError, match=f"{signature}, batch"):
         to_saved_model(build(), tmp_path / "saved", samples=samples())
@@ -286,6 +351,6 @@ def test_a_part_that_is_missing_is_a_breach(exported):
     entries["encode_smell"] = entries["encode_text"]
     reference = {key: {} for key in (*entries, "samples")}
     given = Samples(every_input())
-    _, breaches, wanted = part_checks.check_parts(path, entries, given, reference, 1e-5)
+    _, breaches, wanted = part_checks.check_parts(path, entries, given, [], reference, 1e-5)
     assert wanted == 2 * (3 + 3 + 3 + 1 + 5 + 1)
     assert any("encode_smell" in breach and "Found" in breach for breach in breaches)
