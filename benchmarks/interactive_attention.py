@@ -20,7 +20,7 @@ UNITS = 256
 SIZES = {16: 32, 64: 8, 128: 8, 256: 4, 512: 2, 1024: 2, 2048: 1}  # tokens: batch
 WHATS = ("forward", "training step")
 VARIANTS = ("keras", "keras XLA", "mmzoo")
-DIVISIONS = {"forward": 1 / 4, "training step": 1 / 4 + 3}  # a term
+DIVISIONS = {"forward": 1 / 4, "training step": 1 / 4 + 1 / 4 + 2 * 1 / 2}  # a term
 TOO_MUCH = 9e9  # bytes of stored terms, of which Keras' gradient holds four or more
 
 

@@ -192,7 +192,9 @@ def load_sources(split: str) -> Sources:
     )
 
 
-def draw_samples(split: str, per_class: int = 8, seed: int = 128):
+def draw_samples(
+    split: str, per_class: int = 8, seed: int = 128, noise_db: float | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Draws the fixed samples on which a model is validated or tested.
 
     Each sample takes one picture, one phrase and one clip of its class, each drawn evenly
@@ -205,12 +207,16 @@ def draw_samples(split: str, per_class: int = 8, seed: int = 128):
         per_class: Positive int. 8 gives the 1,024 samples of the benchmark. Concepts for
             which a split has no picture (32 in validation) are left out.
         seed: Int.
+        noise_db: Signal-to-noise ratio of the speech, in dB, instead of the split's. Nothing
+            else changes: pictures, phrases and clips are the same.
 
     Returns:
         A pair: dict of `image` uint8 `(samples, 64, 64, 3)`, `text` uint8 `(samples, 48)`,
         `audio` float32 `(samples, 12800)` in [-1, 1]; and int32 labels `(samples,)`.
     """
     sources = load_sources(split)
+    if noise_db is not None:
+        sources = dataclasses.replace(sources, noise_db=(noise_db, noise_db))
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     whole = np.flatnonzero(np.min(list(sources.count.values()), axis=0))
     labels = np.repeat(whole, per_class).astype("int32")

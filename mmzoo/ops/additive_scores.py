@@ -4,26 +4,33 @@
 each of them is stored; here XLA fuses a term with the sum that it goes into, in the gradient
 too, which computes the terms again. And
 
-    tanh(a + b) = 1 - 2 / (1 + x),   x = e^(2a) e^(2b),
+    tanh(a + b) = 1 - 2 c / (c + d),   1 - tanh(a + b)^2 = 4 / ((c + d)(1 / c + 1 / d)),
 
-so that the exponentials are taken once a token, and a term costs a product and a reciprocal.
+with c = e^(-2a) and d = e^(2b), so that the exponentials are taken once a token, and a term costs
+a few sums and products and, as fractions are joined, a part of a division.
 
-What is exact where. Float32 holds e^(2a) e^(2b) where |a| and |b| are at most `REACH`, after what
-a and b of one unit have in common was moved from one to the other; a product beyond `CAP` makes
-tanh 1 in float32 and is cut off there. Tokens further apart than that, and those so near zero
-that 1 - 2 / (1 + x) would lose digits, are computed with tanh itself, in the same memory.
+What is exact where. A number added to -a and b of one unit leaves the sums. Where all tokens can
+so be moved to within `CLOSE` of 0, a product of four c + d is a float32, and not so small that
+what it divides, a part of it, is lost: for weights of size 1, so those given are scaled to it.
+Within `FAR` of 0 as they come, each exponential is a float32. The terms of the scores then are
+1 - 2 / (1 + e^(2a) d), where e^(2a) d beyond `CAP` makes tanh 1 in float32 and is cut off; those
+of the gradient are neither cut off nor joined. Tokens further apart, and those so near 0 that
+1 - 2 c / (c + d) would lose digits, are computed with tanh itself, in the same memory.
 """
 
 import tensorflow as tf
 
 from mmzoo.ops.portable import portable
 
-REACH = 40.0  # e^80 is a float32, and so is e^-80
-NEAR_ZERO = 1.0  # below, 1 - 2 / (1 + x) is no longer good to 1e-6 of itself
+CLOSE = 8.0  # c + d is 2e^-16 to 2e^16, four are 3e-27 to 1e29, and float32 begins at 1e-38
+FAR = 36.0  # e^72 is a float32, and so are e^-72 and the sum of e^72 over many tokens
+NEAR_ZERO = 0.7  # a + b at most: below, 1 - 2 c / (c + d) is no longer good to 1e-6 of itself
 CAP = 4e9  # four factors 1 + x still are a float32; 2 / (1 + CAP) is below its last digit
+TINY = 1.2e-38  # the least float32 that has all its digits
 STRIDE = 16  # terms that one round of a loop takes at once
-CHUNK = 256  # units whose terms are summed at once, 8 numbers a score
-# Compiling takes half a second for each new size: worth it from so many terms on.
+LANES = 8  # scores whose terms are computed at once
+FEW = 64  # tokens: up to here a round is so short that fewer and longer ones are faster
+# Compiling takes a second for each new size: worth it from so many terms on.
 LEAST_FIXED = 2**16  # a sample, where T and S are fixed
 LEAST_FREE = 2**24  # a batch, where any size may come next
 
@@ -34,7 +41,7 @@ def additive_scores(left, right, v):
     Takes memory of `batch * T * S`, in the gradient too, instead of `batch * T * S * H`; with
     few terms the formula itself is run, which needs no compiling. Equal to it for every finite
     input: in float32 within 1e-6 of the largest result, and for the gradient of `v` of the sum
-    of its terms' sizes. Inside `portable_operators()` it is traced as the formula stands.
+    of the upstream gradient's sizes. Inside `portable_operators()` it is traced as it stands.
 
     Args:
         left: Float tensor `(batch, T, H)`: float32, float16, bfloat16 or float64.
@@ -90,9 +97,8 @@ def _kernel(left, right, v):
     left, right, v = (tf.cast(each, exact) for each in (left, right, v))
     rows, columns = tf.shape(left)[1], tf.shape(right)[1]
     # A zero at the end of each axis is neither seen nor felt, and a few sizes compile once.
-    units = 2 * STRIDE if v.shape[0] <= CHUNK else CHUNK
-    left, right = _pad(_pad(left, 1), 2, units), _pad(_pad(right, 1), 2, units)
-    scores = _scores(left, right, _pad(v, 0, units))[:, :rows, :columns]
+    left, right = _pad(_pad(left, 1), 2, STRIDE), _pad(_pad(right, 1), 2, STRIDE)
+    scores = _scores(left, right, _pad(v, 0, STRIDE))[:, :rows, :columns]
     return tf.cast(tf.ensure_shape(scores, shape), dtype)
 
 
@@ -133,129 +139,151 @@ def _derivatives(left, right, v, upstream):
 
 
 # XLA fuses the terms below into their sums, and runs on all cores. On processors it stores what
-# a `reduce_sum` reads: so each first adds what it can in place, and is given little to read.
+# a `reduce_sum` reads: so each round of a loop adds some terms in place.
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _compiled_scores(left, right, v):
-    return _choose(_fast_scores, _plain_scores, left, right, v)
+    return _choose(_close_scores, _far_scores, _plain_scores, left, right, v)
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _compiled_derivatives(left, right, v, upstream):
-    return _choose(_fast_derivatives, _plain_derivatives, left, right, v, upstream)
+    def fast(*joined):
+        return lambda *inputs: _fast_derivatives(*inputs, *joined)
+
+    return _choose(fast(4, 2), fast(1, 1), _plain_derivatives, left, right, v, upstream)
 
 
-def _choose(fast, plain, left, right, *others):
-    """Runs `fast` where it is exact, else `plain`."""
-    close, across = _centred(left, right)
-    return tf.cond(
-        _usual(close, across),
-        lambda: fast(close, across, *others),
-        lambda: plain(left, right, *others),
-    )
+def _choose(close, far, plain, left, right, v, *others):
+    """Runs the first of the three that is exact for these tokens."""
+    left_low, right_low = (tf.reduce_min(x, 1, keepdims=True) for x in (left, right))
+    left_high, right_high = (tf.reduce_max(x, 1, keepdims=True) for x in (left, right))
+    low, high = tf.minimum(-left_high, right_low), tf.maximum(-left_low, right_high)
+    # As little as need be, and a whole number, so that of what is large no digit is lost.
+    shift = tf.clip_by_value(tf.zeros_like(low), tf.math.ceil(high - CLOSE), tf.floor(low + CLOSE))
+    is_close = tf.reduce_max(tf.maximum(high - shift, shift - low)) <= CLOSE
+    is_far = tf.reduce_max(tf.maximum(high, -low)) <= FAR
+    # The largest sum of each unit counts, up to 1, by the weight of the unit.
+    sums = tf.maximum(tf.abs(left_high + right_high), tf.abs(left_low + right_low))
+    usual = tf.reduce_sum(tf.abs(v) * (tf.minimum(sums, 1) - NEAR_ZERO)) >= 0
+
+    # One condition inside another: XLA takes ten times as long to compile a `switch_case`.
+    def fast():
+        return tf.cond(
+            is_close,
+            lambda: close(left + shift, right - shift, v, *others),
+            lambda: far(left, right, v, *others),
+        )
+
+    return tf.cond(usual & (is_close | is_far), fast, lambda: plain(left, right, v, *others))
 
 
-def _centred(left, right):
-    """Moves what all tokens of one side have in common to the other. The sums stay."""
-
-    def middle(x):
-        return (tf.reduce_max(x, 1, keepdims=True) + tf.reduce_min(x, 1, keepdims=True)) / 2
-
-    # A whole number, which is subtracted without rounding from what then is in reach.
-    shift = tf.round((middle(left) - middle(right)) / 2)
-    return left - shift, right + shift
+def _close_scores(left, right, v):
+    few = right.shape[1] is not None and right.shape[1] <= FEW and v.shape[0] % (4 * STRIDE) == 0
+    v, size = _scaled(v)
+    rows, columns = tf.exp(-2 * left), tf.exp(2 * right)
+    return size * _sum_over_units(rows, columns, v, _tanh, 4, 4 * STRIDE if few else STRIDE)
 
 
-def _usual(left, right):
-    """Whether the exponentials of both sides are in reach, and not all of them near 1."""
-    largest = [tf.reduce_max(tf.abs(each)) for each in (left, right)]
-    return (tf.maximum(*largest) <= REACH) & (tf.add(*largest) >= NEAR_ZERO)
-
-
-def _fast_scores(left, right, v):
-    chunks = max(1, v.shape[0] // CHUNK)
-    rows, columns, v = (
-        tf.stack(tf.split(each, chunks, -1)) for each in (tf.exp(2 * left), tf.exp(2 * right), v)
-    )
-
-    def add_chunk(k, total):
-        factors = rows[k][:, :, None], columns[k][:, None], v[k]
-        parts = zip(*(tf.split(each, 2 * STRIDE, -1) for each in factors), strict=True)
-        terms = [(weight, 1 + _product(a, b)) for a, b, weight in parts]
-        # Four fractions weight / (1 + x) have a common denominator, and so one division.
-        fours = [_joined(_joined(*terms[k : k + 2]), _joined(*terms[k + 2 : k + 4]))
-                 for k in range(0, len(terms), 4)]  # fmt: skip
-        return k + 1, total + tf.reduce_sum(tf.add_n([top / down for top, down in fours]), -1)
-
-    start = (0, _no_scores(left, right))
-    return tf.reduce_sum(v) - 2 * tf.while_loop(lambda k, _: k < chunks, add_chunk, start)[1]
-
-
-def _no_scores(left, right):
-    return tf.zeros([*tf.unstack(tf.shape(left)[:2]), tf.shape(right)[1]], left.dtype)
-
-
-def _joined(a, b):
-    """The sum of two fractions, each a pair."""
-    return a[0] * b[1] + b[0] * a[1], a[1] * b[1]
-
-
-def _fast_derivatives(left, right, v, upstream):
-    rows, columns = tf.exp(2 * left), tf.exp(2 * right)
-    turned = tf.transpose(upstream, [0, 2, 1])
-    d_v = tf.reduce_sum(_sum_over(rows, columns, upstream, _tanh, _product), [0, 1])
-    d_left = v * _sum_over(rows, columns, upstream, _slope, _product)
-    return d_left, v * _sum_over(columns, rows, turned, _slope, _product), d_v
-
-
-def _product(a, b):
-    return tf.minimum(a * b, CAP)
-
-
-def _tanh(x):
-    return 1 - 2 / (1 + x)
-
-
-def _slope(x):
-    """1 - tanh². Squared last, so that the quotient has one reader and is never stored."""
-    return 4 * x * tf.square(1 / (1 + x))
-
-
-def _sum_over(rows, columns, weight, term, join):
-    """`sum_j weight_ij term(join(rows_ih, columns_jh))`, in the memory of `rows`."""
-    batch, width, units = tf.unstack(tf.shape(columns))
-    count = width // STRIDE
-    columns = tf.transpose(tf.reshape(columns, [batch, count, STRIDE, units]), [1, 2, 0, 3])
-    weight = tf.reshape(weight, [batch, tf.shape(rows)[1], count, STRIDE])
-    weight = tf.transpose(weight, [2, 3, 0, 1])
-
-    def add_stride(k, total):
-        column, scale = columns[k][:, :, None], weight[k][..., None]
-        terms = [scale[j] * term(join(rows, column[j])) for j in range(STRIDE)]
-        return k + 1, total + tf.add_n(terms)
-
-    return tf.while_loop(lambda k, _: k < count, add_stride, (0, tf.zeros_like(rows)))[1]
+def _far_scores(left, right, v):
+    v, size = _scaled(v)
+    return size * _sum_over_units(tf.exp(2 * left), tf.exp(2 * right), v, _capped_tanh, 4)
 
 
 def _plain_scores(left, right, v):
-    rows, columns = (tf.transpose(each, [2, 0, 1]) for each in (left, right))
+    return _sum_over_units(left, right, v, _plain_tanh, 1)
 
-    def add_stride(k, total):
-        units = k * STRIDE + tf.range(STRIDE)
-        a, b, weight = (tf.gather(each, units) for each in (rows, columns, v))
-        terms = [weight[h] * tf.tanh(a[h][..., None] + b[h][:, None]) for h in range(STRIDE)]
-        return k + 1, total + tf.add_n(terms)
 
-    count = v.shape[0] // STRIDE
-    return tf.while_loop(lambda k, _: k < count, add_stride, (0, _no_scores(left, right)))[1]
+def _fast_derivatives(left, right, v, upstream, joined, joined_slopes):
+    upstream, size = _scaled(upstream)
+    turned = tf.transpose(upstream, [0, 2, 1])
+    rows, columns = [tf.exp(-2 * left), tf.exp(2 * left)], [tf.exp(2 * right), tf.exp(-2 * right)]
+    d_v = tf.reduce_sum(_sum_over_tokens(rows[:1], columns[:1], upstream, _tanh, joined), [0, 1])
+    d_left = _sum_over_tokens(rows, columns, upstream, _slope, joined_slopes)
+    d_right = _sum_over_tokens(columns, rows, turned, _slope, joined_slopes)
+    return v * (size * d_left), v * (size * d_right), size * d_v
 
 
 def _plain_derivatives(left, right, v, upstream):
     turned = tf.transpose(upstream, [0, 2, 1])
-    d_v = tf.reduce_sum(_sum_over(left, right, upstream, tf.tanh, tf.add), [0, 1])
-    d_left = v * _sum_over(left, right, upstream, _slope_of_sum, tf.add)
-    return d_left, v * _sum_over(right, left, turned, _slope_of_sum, tf.add), d_v
+    d_v = tf.reduce_sum(_sum_over_tokens([left], [right], upstream, _plain_tanh, 1), [0, 1])
+    d_left = _sum_over_tokens([left], [right], upstream, _plain_slope, 1)
+    return v * d_left, v * _sum_over_tokens([right], [left], turned, _plain_slope, 1), d_v
+
+
+def _scaled(x):
+    """`x` by its largest size, and that size."""
+    size = tf.maximum(tf.reduce_max(tf.abs(x)), TINY)
+    return x / size, size
+
+
+# A term is a number and a fraction that is added to it.
+def _tanh(weight, c, d):
+    return weight, -2 * weight * c, c + d
+
+
+def _capped_tanh(weight, a, d):
+    return weight, -2 * weight, 1 + tf.minimum(a * d, CAP)
+
+
+def _plain_tanh(weight, a, b):
+    return 0.0, weight * tf.tanh(a + b), 1.0
+
+
+def _slope(weight, c, one_by_c, d, one_by_d):
+    return 0.0, 4 * weight, (c + d) * (one_by_c + one_by_d)
+
+
+def _plain_slope(weight, a, b):
+    return 0.0, weight * _slope_of_sum(a + b), 1.0
+
+
+def _sum_over_units(rows, columns, v, term, joined, stride=STRIDE):
+    """`sum_h term(v_h, rows_ih, columns_jh)`, in the memory of the scores."""
+    batch, width = tf.unstack(tf.shape(columns)[:2])
+    count = v.shape[0] // stride
+    rows = tf.reshape(rows, [batch, -1, count, stride])
+    columns = tf.reshape(columns, [batch, width // LANES, LANES, count, stride])
+    columns = tf.transpose(columns, [3, 0, 1, 4, 2])  # (count, batch, S / LANES, stride, LANES)
+    v = tf.reshape(v, [count, stride])
+
+    def add_stride(k, total):
+        row, column, weight = rows[:, :, k, :, None, None], columns[k][:, None], v[k]
+        terms = [term(weight[h], row[:, :, h], column[:, :, :, h]) for h in range(stride)]
+        return k + 1, total + _total(terms, joined)
+
+    start = tf.zeros([batch, tf.shape(rows)[1], width // LANES, LANES], rows.dtype)
+    total = tf.while_loop(lambda k, _: k < count, add_stride, (0, start))[1]
+    return tf.reshape(total, [batch, -1, width])
+
+
+def _sum_over_tokens(rows, columns, weight, term, joined):
+    """`sum_j term(weight_ij, *rows_ih, *columns_jh)`, in the memory of `rows`."""
+    batch, width, units = tf.unstack(tf.shape(columns[0]))
+    count = width // STRIDE
+    columns = [tf.reshape(each, [batch, count, STRIDE, units]) for each in columns]
+    columns = [tf.transpose(each, [1, 0, 2, 3]) for each in columns]
+    weight = tf.reshape(weight, [batch, tf.shape(rows[0])[1], count, STRIDE])
+    weight = tf.transpose(weight, [2, 3, 0, 1])
+
+    def add_stride(k, total):
+        column, scale = [each[k][:, None] for each in columns], weight[k][..., None]
+        terms = [term(scale[j], *rows, *(x[:, :, j] for x in column)) for j in range(STRIDE)]
+        return k + 1, total + _total(terms, joined)
+
+    return tf.while_loop(lambda k, _: k < count, add_stride, (0, tf.zeros_like(rows[0])))[1]
+
+
+def _total(terms, joined):
+    """The sum of all terms. So many fractions get one denominator, and so one division."""
+    numbers, *fractions = zip(*terms, strict=True)
+    fractions = list(zip(*fractions, strict=True))
+    while joined > 1:
+        pairs = zip(fractions[::2], fractions[1::2], strict=True)
+        fractions = [(a[0] * b[1] + b[0] * a[1], a[1] * b[1]) for a, b in pairs]
+        joined //= 2
+    return sum(numbers) + tf.add_n([top / down for top, down in fractions])
 
 
 def _slope_of_sum(x):

@@ -89,8 +89,9 @@ def test_learned_fusion_that_loses():
 def test_learned_fusion_that_wins():
     found = verdict([LATE, WORSE, BETTER])
     assert found["beats"] is True and found["best_learned"] == "GatedFusion"
-    assert "GatedFusion, the best learned fusion on validation data, beats LateFusion" in (
-        found["text"]
+    assert (
+        "GatedFusion, the best learned fusion on validation data, beats LateFusion"
+        in (found["text"])
     )
     assert "Bayes" not in found["text"]
 

@@ -112,6 +112,127 @@ def test_any_sizes(shape):
     check(run(*values), expected, ACCURACY["float32"], scales)
 
 
+def chosen(left, right, v):
+    """Name of the way that these tokens take."""
+    module = sys.modules["mmzoo.ops.additive_scores"]
+    ways = [lambda *_, way=way: tf.constant(way) for way in ("close", "far", "plain")]
+    tensors = (tf.constant(each, tf.float32) for each in (left, right, v))
+    return module._choose(*ways, *tensors).numpy().decode()
+
+
+def tokens(*values):
+    """One unit, and a token of each value."""
+    return np.array(values, "float32")[None, :, None]
+
+
+def above(value):
+    return float(np.nextafter(np.float32(value), np.float32(np.inf)))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "way"),
+    [
+        ((8, -8), (8, -8), "close"),
+        ((-8, 0), (above(8), 0), "close"),  # both ends are on one side: they can be moved
+        ((8, -8), (above(8), 0), "far"),
+        ((-above(8), 8), (0, 0), "far"),
+        ((1008, 992), (-1008, -992), "close"),
+        ((1009, 992), (-1008, -992), "plain"),
+        ((-50, -34), (50, 34), "close"),
+        ((36, -36), (36, -36), "far"),
+        ((36, -36), (above(36), 0), "plain"),
+        ((-above(36), 36), (0, 0), "plain"),
+        ((0.35, 0), (0.35, 0), "close"),
+        ((0.35, 0), (0.3499999, 0), "plain"),
+        ((0.5, 0.5), (-0.5001, -0.5), "plain"),
+        ((3e38, 0), (0, 0), "plain"),
+        ((np.inf, 0), (0, 0), "plain"),
+        ((np.nan, 0), (0, 0), "plain"),
+    ],
+)
+def test_each_way_is_taken_up_to_its_limit(left, right, way):
+    assert chosen(tokens(*left), tokens(*right), [1]) == way
+    assert chosen(tokens(*right), tokens(*left), [-2]) == way
+
+
+def test_units_near_zero_count_by_their_weight():
+    left, right = np.full([1, 3, 4], 1e-4), np.full([1, 2, 4], 1e-4)
+    left[..., 0] = 2
+    assert chosen(left, right, [1, 0, 0, 0]) == "close"
+    assert chosen(left, right, [0, 1, 0, 0]) == "plain"
+    assert chosen(left, right, [1, 1, 0, 0]) == "plain"
+
+
+def at_the_limit(limit, kind, shape):
+    """left, right, v and an upstream gradient: tokens at the limit of both signs."""
+    rng = np.random.default_rng(1)
+    batch, rows, columns, units = shape
+    left = rng.choice([-limit, limit], [batch, rows, units])
+    right = rng.choice([-limit, limit], [batch, columns, units])
+    v, upstream = rng.standard_normal(units), rng.standard_normal([batch, rows, columns])
+    if kind == "mixed":  # sums of every size
+        left *= rng.random(left.shape)
+    elif kind == "opposite":  # the least and the largest denominators
+        left, right = np.abs(left), -np.abs(right)
+        left[:, ::3], right[:, ::2] = -limit, limit
+    elif kind == "weights":
+        v *= rng.choice([1, 1e-8], v.shape)
+        upstream *= rng.choice([1, 1e-8], upstream.shape)
+    return left, right, v, upstream
+
+
+def check_all(values, accuracy):
+    """Scores and derivatives, that of v by the sizes of the upstream gradient."""
+    expected = reference(*values)
+    upstream = np.abs(np.asarray(tf.cast(values[3], "float64"))).sum()
+    check(run(*values), expected, accuracy, [*(np.abs(x).max() for x in expected[:3]), upstream])
+
+
+@pytest.mark.parametrize("kind", ["signs", "mixed", "opposite", "weights"])
+@pytest.mark.parametrize("limit", [8.0, above(8), 12.0, 36.0, above(36), 45.0])
+def test_at_the_limits_it_is_the_formula(limit, kind):
+    for shape in [(2, 13, 7, 19), (1, 16, 32, 64), (1, 80, 72, 64)]:
+        values = [tf.cast(x, "float32") for x in at_the_limit(limit, kind, shape)]
+        check_all(values, ACCURACY["float32"])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("limit", [8.0, 8.0625, 36.0, 36.25])
+def test_at_the_limits_in_other_dtypes(limit, dtype):
+    values = [tf.cast(x, dtype) for x in at_the_limit(limit, "signs", (2, 13, 7, 19))]
+    check_all(values, ACCURACY[dtype])
+
+
+@pytest.mark.parametrize("limit", [8.0, 36.0])
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e30])
+def test_weights_of_any_size(size, limit):
+    left, right, v, upstream = at_the_limit(limit, "opposite", (2, 13, 7, 19))
+    for v_size, upstream_size in [(size, 1), (1, size)]:
+        values = [left, right, v_size * v, upstream_size * upstream]
+        check_all([tf.cast(x, "float32") for x in values], ACCURACY["float32"])
+
+
+@pytest.mark.parametrize("offset", [7, 10, 20, -19])
+def test_gradients_of_saturated_tokens_are_small_and_right(offset):
+    left, right, v, upstream = data(1)
+    check_all([left + offset, right + offset, v, upstream], ACCURACY["float32"])
+
+
+def test_sums_near_zero_of_tokens_that_are_not():
+    left, right, v, upstream = data(1e-4)
+    check_all([left + 0.5, right - 0.5, v, upstream], ACCURACY["float32"])
+    unit = tf.one_hot(0, v.shape[0])
+    check_all([left + 4 * unit, right, v * (1 - unit), upstream], ACCURACY["float32"])
+
+
+@pytest.mark.parametrize("far", [-14.0, 15.4, 30.0, -60.0])
+def test_one_token_far_from_the_others(far):
+    """A shift would round the others: it is small, or there is none."""
+    left, right, v, upstream = data(0.3, (2, 64, 64, 1))
+    left = tf.concat([left[:, :-1], tf.fill([2, 1, 1], far)], 1)
+    check_all([left, right, v, upstream], ACCURACY["float32"])
+
+
 def test_no_tokens_give_no_scores():
     left, right, v, _ = data(1)
     assert additive_scores(left[:, :0], right, v).shape == (2, 0, 7)
