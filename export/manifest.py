@@ -204,6 +204,8 @@ def _strange(folder, top, expected):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             breaches.append(f"{name}: a link, no part of the bundle")
+        elif name == "saved_model/1/assets":
+            continue  # TensorFlow writes it empty too
         elif path.is_dir() and not any(file.startswith(f"{name}/") for file in expected):
             breaches.append(f"{name}: a folder that is no part of the bundle")
     return breaches
@@ -216,6 +218,7 @@ def scores_output(manifest: dict) -> str | None:
     `probability`.
     """
     tables = {t["name"]: t["shape"][1] for t in manifest["outputs"] if len(t["shape"]) == 2}
+    tables = {name: width for name, width in tables.items() if width != 1}  # of one none is best
     classes = manifest["classes"]
     if classes is not None:
         tables = {name: width for name, width in tables.items() if width == len(classes)}

@@ -26,6 +26,7 @@ from mmzoo.evaluation.report import write_report
 from mmzoo.evaluation.summary import print_summary
 from mmzoo.export.manifest import ALL, check_bundle_place
 from mmzoo.export.parity import accuracy
+from mmzoo.export.quantize import check_choice
 from mmzoo.files import beside, write_json
 from mmzoo.fusion.presence import subsets_of
 from mmzoo.recipes._card import about
@@ -201,6 +202,7 @@ def main(argv=None) -> dict:
     args = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
     check_bundle_place(args.out / "bundle")
+    check_choice(args.quantize, dict.fromkeys(args.modalities, ""))
     everything = args.modalities
     samples = {split: concepts.draw_samples(split) for split in ("validation", "test")}
     trained = {}
@@ -242,21 +244,19 @@ def main(argv=None) -> dict:
         found = {"+".join(subset): accuracy(each, labels) for subset, each in scores.items()}
         metrics[split] = {"samples": len(labels), "accuracy": found}
     model = with_strings(model, tokenizer)
+    unproven = args.out / "model.unproven.keras"  # an older run's files stay as they are
+    save(model, unproven)
     rich.print("Exporting, and checking each artifact in its own runtime …")
-    try:
-        bundle = export.export_bundle(
-            model,
-            args.out / "bundle",
-            formats=args.formats,
-            classes=concepts.class_names(),
-            tolerance=TOLERANCE[args.encoders],
-            quantize=args.quantize,
-            about=about(metrics),
-        )
-    except export.ParityError:
-        save(model, args.out / "model.unproven.keras")  # an older run's files stay as they are
-        raise
-    save(model, args.out / "model.keras")
+    bundle = export.export_bundle(
+        model,
+        args.out / "bundle",
+        formats=args.formats,
+        classes=concepts.class_names(),
+        tolerance=TOLERANCE[args.encoders],
+        quantize=args.quantize,
+        about=about(metrics),
+    )
+    unproven.replace(args.out / "model.keras")
     with beside(args.out / "metrics.json") as path:
         write_json(path, metrics)
     report = write_report(

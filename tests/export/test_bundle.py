@@ -147,8 +147,10 @@ def test_a_changed_saved_model_is_found_without_running_it(copy):
 def test_an_added_file_is_found(copy):
     """TensorFlow Serving would serve the higher version."""
     shutil.copytree(copy / "saved_model" / "1", copy / "saved_model" / "2")
-    with pytest.raises(ParityError, match=r"saved_model/2/saved_model\.pb: no part of the bundle"):
+    with pytest.raises(ParityError, match=r"saved_model/2/saved_model\.pb: not in") as caught:
         verify_bundle(copy)
+    breaches = caught.value.certificate["formats"]["saved_model"]["breaches"]
+    assert any("saved_model/2/saved_model.pb: no part of the bundle" in b for b in breaches)
 
 
 def test_class_names_and_labels_and_the_certificate_are_held(copy):
@@ -200,8 +202,11 @@ def test_a_truncated_reference_is_a_clear_error(copy):
     data = (copy / "reference.npz").read_bytes()
     for broken in (b"", data[:100], data[: len(data) // 2]):
         (copy / "reference.npz").write_bytes(broken)
-        with pytest.raises(ValueError, match="Expected the reference answers"):
+        with pytest.raises(ParityError, match=r"reference\.npz is not the one"):
             verify_bundle(copy)
+    (copy / "reference.npz").unlink()
+    with pytest.raises(ValueError, match="Expected the reference answers"):
+        verify_bundle(copy)
 
 
 def test_a_changed_weight_is_named_even_if_the_checksum_was_changed_too(copy):
@@ -248,7 +253,7 @@ def test_names_that_differ_from_the_manifest_are_found(copy):
             reference["samples"][key] = archive[f"samples/{name}"]
     breaches = certify(copy, manifest, samples, reference)["formats"]["tflite"]["breaches"]
     assert "Invalid Input name (digits)" in breaches[0]
-    assert breaches[1] == "0 of 6 checks were made"
+    assert "0 of 6 checks were made" in breaches
     manifest["inputs"][1]["name"] = "numbers"
     for entry in manifest["formats"].values():
         for signature in entry["signatures"].values():

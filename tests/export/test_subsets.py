@@ -91,16 +91,16 @@ def test_subsets_are_dealt_out_evenly_and_what_is_absent_is_spoilt():
     assert samples.inputs["text_present"].all() and samples.inputs["audio_present"].all()
     drawn = draw_subsets(samples, inputs)
     assert list(drawn.rows) == NAMES
-    assert sorted(np.concatenate(list(drawn.rows.values()))) == list(range(22))
+    assert sorted(np.concatenate(list(drawn.rows.values()))) == list(range(128))
     for name, rows in drawn.rows.items():
-        assert len(rows) in (5, 6)
+        assert len(rows) == 32
         for modality in ("text", "audio"):
             here = modality in name
             for kind in (drawn.blank, drawn.spoilt):
                 assert (kind.inputs[f"{modality}_present"][rows] == here).all()
             blank, spoilt = (kind.inputs[modality][rows] for kind in (drawn.blank, drawn.spoilt))
             if here:
-                np.testing.assert_array_equal(blank, samples.inputs[modality][rows])
+                np.testing.assert_array_equal(blank, samples.inputs[modality][rows % 22])
                 np.testing.assert_array_equal(spoilt, blank)
             else:
                 assert not blank.any()
@@ -112,9 +112,24 @@ def test_more_subsets_than_samples_repeat_the_samples():
     tensors += [Tensor(f"m{k}_present", "bool", (None,), presence_of=f"m{k}") for k in range(5)]
     samples = Samples({f"m{k}": np.ones((17, 2), "float32") for k in range(5)}).fit(tensors)
     drawn = draw_subsets(samples, tensors)
-    assert len(drawn.rows) == len(drawn.origin) == 32
-    assert drawn.origin.tolist() == [*range(17), *range(15)]
+    assert len(drawn.rows) == 32 and len(drawn.origin) == 32 * 32
+    assert drawn.origin.tolist() == (np.arange(1024) % 17).tolist()
+    assert {len(rows) for rows in drawn.rows.values()} == {32}
     assert draw_subsets(samples, tensors[:5]) is None
+
+
+def test_what_a_sample_lacks_by_itself_is_not_dealt_to_it():
+    inputs, _ = describe(small_model())
+    given = small_samples()
+    here = np.arange(22) % 2 == 0
+    spoilt = np.where(here[:, None], given.inputs["audio"], np.float32(np.nan))
+    samples = Samples({**given.inputs, "audio": spoilt, "audio_present": here}).fit(inputs)
+    drawn = draw_subsets(samples, inputs)
+    for name, rows in drawn.rows.items():
+        if "audio" in name:
+            assert here[drawn.origin[rows]].all()
+        assert (drawn.blank.inputs["audio_present"][rows] == ("audio" in name)).all()
+    assert np.isfinite(drawn.blank.inputs["audio"]).all()
 
 
 def test_the_certificate_holds_for_every_subset_in_every_format(exported):
@@ -132,7 +147,7 @@ def test_the_certificate_holds_for_every_subset_in_every_format(exported):
                 if check["signature"] == signature and check["sizes"] in [*NAMES, "subsets"]
             ]
             sizes = {name: len(rows) for name, rows in drawn.rows.items()}
-            assert seen == [("subsets", 1, 22), *((n, 17, size) for n, size in sizes.items())]
+            assert seen == [("subsets", 1, 51), *((n, 17, size) for n, size in sizes.items())]
         assert list(entry["subsets"]) == NAMES
         for subset, rows in drawn.rows.items():
             right = np.mean(answers[rows].argmax(1) == labels[drawn.origin[rows]])

@@ -78,7 +78,7 @@ def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("variants") / "bundle"
     return model, export_bundle(
         model, path, formats=ALL, samples=samples(model), classes=list("abcd"),
-        quantize={"image": "int8", "numbers": "float16"}, metric_limit=0.2,
+        quantize={"image": "int8", "numbers": "float16"}, metric_limit=0.1,
     )  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def test_a_loss_over_the_limit_leaves_nothing(tmp_path):
     layer.set_weights([kernel, bias])
     narrow.set_weights(weights)
     given = samples(model)
-    with pytest.raises(ParityError, match=r"accuracy with numbers: .* the tower 'numbers'"):
+    with pytest.raises(ParityError, match="numbers, batch 17.*accuracy .*the tower 'numbers'"):
         export_bundle(
             model, tmp_path / "bundle", formats=["tflite"], samples=given,
             quantize={"numbers": "int8"},
@@ -202,34 +202,67 @@ def test_a_loss_over_the_limit_leaves_nothing(tmp_path):
     )  # fmt: skip
 
 
-def result(change, differ, subsets=None, agreement=1.0, labels=True):
-    def metric(change, differ):
-        return {"artifact": 0.5, "change": change, "differ": differ}
-
-    subsets = subsets or {}
-    check = {"sizes": "samples", "samples": 1000, "output": "p", "batch": 17}
-    check["top1_agreement"] = agreement
+def check(change=None, differ=0, *, sizes="samples", samples=1000, output="p", top1=1.0, off=0.01):
+    """A line of a certificate; `change` of its metric, None: it has none."""
+    metric = None
+    if change is not None:
+        metric = {"artifact": 0.5, "change": change, "differ": differ}
     return {
-        "metric": metric(change, differ) if labels else None,
-        "checks": [check, *({**check, "sizes": name, "samples": 100} for name in subsets)],
-        "subsets": {name: metric(*lost) for name, lost in subsets.items()},
-    }
+        "sizes": sizes, "samples": samples, "output": output, "batch": 17, "metric": metric,
+        "top1_agreement": top1, "scale_relative": off,
+    }  # fmt: skip
+
+
+def lost(*checks, limit=0.005):
+    return limit_breaches({"checks": list(checks)}, "p", limit)
 
 
 def test_what_counts_as_lost():
-    assert limit_breaches(result(-0.005, 5), "p", 0.005) == []
-    assert limit_breaches(result(0.2, 200), "p", 0.005) == []
-    [breach] = limit_breaches(result(-0.006, 6), "p", 0.005)
-    assert "all modalities" in breach and "more than 0.005 lost" in breach
+    whole = check(-0.005, 5)
+    assert lost(whole) == [] and lost(check(0.2, 200)) == []
+    [breach] = lost(check(-0.006, 6))
+    assert "output 'p': accuracy 0.500, -0.006" in breach and "more than 0.005 lost" in breach
     # 3 of 100 lost and none won: 0.03 is within 0.005 and two errors of 0.017.
-    assert limit_breaches(result(0, 0, {"text": (-0.03, 3)}), "p", 0.005) == []
-    [breach] = limit_breaches(result(0, 0, {"text": (-0.09, 9)}), "p", 0.005)
-    assert "the tower 'text' by itself" in breach
-    [breach] = limit_breaches(result(0, 0, {"text+audio": (-0.09, 9)}), "p", 0.005)
+    assert lost(whole, check(-0.03, 3, sizes="text", samples=100)) == []
+    [breach] = lost(whole, check(-0.09, 9, sizes="text", samples=100))
+    assert "keep the tower 'text' larger (--quantize text=float16)" in breach
+    [breach] = lost(whole, check(-0.09, 9, sizes="text+audio", samples=100))
     assert "tower" not in breach
-    [breach] = limit_breaches(result(0, 0, agreement=0.9, labels=False), "p", 0.005)
-    assert "90.00% agree" in breach
-    assert limit_breaches(result(0, 0, agreement=0.996, labels=False), "p", 0.005) == []
+    # Other batches and sizes count, with a metric and without.
+    [breach] = lost(whole, check(-1.0, 51, samples=51))
+    assert "samples, batch 17" in breach
+    [breach] = lost(whole, check(sizes="short", samples=6, top1=0.0))
+    assert "short" in breach and "top-1 agrees on 0.00%" in breach
+    [breach] = lost(check(top1=0.9))
+    assert "90.00%" in breach
+    assert lost(check(top1=0.996)) == []
+
+
+def test_an_output_without_metric_or_first_class_is_held_to_its_scale():
+    assert lost(check(output="embedding", top1=None, off=0.2)) == []
+    for off in (0.3, 1.0, float("nan")):
+        [breach] = lost(check(output="embedding", top1=None, off=off))
+        assert "output 'embedding': off by" in breach
+    [breach] = lost(check(output="embedding", top1=1.0, off=0.9))  # no classes of ours
+    assert "of its scale" in breach
+
+
+def test_a_limit_that_says_nothing_is_refused(tmp_path):
+    model = build()
+    for limit in (float("nan"), 5, -0.1):
+        with pytest.raises(ValueError, match="`metric_limit` must be a share"):
+            export_bundle(model, tmp_path / "b", samples=samples(model), metric_limit=limit)
+
+
+def test_towers_that_the_converter_would_mix_up_are_refused():
+    x, y = keras.Input((3,), name="x"), keras.Input((3,), name="y")
+    made = []
+    for given, name in ((x, "encoder"), (y, "encoder_1")):
+        inner = keras.Input((3,))
+        made.append(keras.Model(inner, layers.Dense(2)(inner), name=name)(given))
+    model = keras.Model({"x": x, "y": y}, {"z": layers.Concatenate()(made)})
+    with pytest.raises(ValueError, match="names tell them apart.*encoder_1"):
+        tower_scopes(model)
 
 
 def test_wrong_choices_are_refused(tmp_path):

@@ -75,6 +75,27 @@ def test_a_probe_of_a_projection_does_not_train_it():
         assert (tape.gradient(loss, kernel) is not None) == reached
 
 
+def test_louder_noise_changes_nothing_but_the_noise():
+    """As loud as was asked for, on the same clips, pictures and phrases."""
+    quiet, labels = concepts.draw_samples("test", per_class=1, noise_db=60.0)
+    loud, same = concepts.draw_samples("test", per_class=1, noise_db=-6.0)
+    np.testing.assert_array_equal(labels, same)
+    for m in ("image", "text"):
+        np.testing.assert_array_equal(quiet[m], loud[m])
+    heard = loud["audio"] != 0
+    np.testing.assert_array_equal(heard, quiet["audio"] != 0)
+    inside = (np.abs(loud["audio"]) < 1) & heard  # nothing was cut off
+    noise = (loud["audio"] - quiet["audio"])[inside]
+    share = np.mean(noise**2) / np.mean(quiet["audio"][inside] ** 2)
+    # The power of a clip is without the silence around it, so that its noise is louder than 6 dB
+    # over the whole.
+    assert 6 < 10 * np.log10(share) < 10
+    split, _ = concepts.draw_samples("test", per_class=1)
+    [db] = set(concepts.load_sources("test").noise_db)
+    asked, _ = concepts.draw_samples("test", per_class=1, noise_db=db)
+    np.testing.assert_array_equal(split["audio"], asked["audio"])
+
+
 def test_tokens_are_averaged_over_those_that_are_real():
     encoder = _tasks.build_encoder()
     inputs, _ = concepts.draw_samples("test", per_class=1)
