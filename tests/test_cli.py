@@ -56,14 +56,17 @@ def test_help_version_and_recipes():
     assert mmzoo("--help").returncode == 0
     assert mmzoo("--version").stdout.strip() == "0.1.0"
     listed = mmzoo("recipes")
-    assert listed.stdout.startswith("concepts     Names a concept from a picture")
+    names = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert names == ["bakeoff", "concepts", "towers"]
+    assert "concepts     Names a concept from a picture" in listed.stdout
     assert "--fusion" in mmzoo("run", "concepts", "--help").stdout
+    assert "--seeds" in mmzoo("bakeoff", "--help").stdout
 
 
 def test_unknown_recipes_and_options_are_wrong_usage():
     done = mmzoo("run", "nothing")
     assert done.returncode == 2
-    assert "Known: concepts" in done.stderr
+    assert "Known: bakeoff, concepts" in done.stderr
     done = mmzoo("run", "concepts", "--fusion", "nuclear")
     assert done.returncode == 2
     assert "invalid choice: 'nuclear'" in done.stderr

@@ -1,6 +1,7 @@
 """Training on encoded features that stay in memory: seconds a model."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterable, Mapping
 
 import keras
@@ -37,6 +38,16 @@ class Features:
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Dict of modality to the shape of its tokens, `(tokens, width)`."""
         return {name: tokens.shape[1:] for name, tokens in self.tokens.items()}
+
+    @functools.cached_property
+    def _tensors(self) -> dict[int, tf.Tensor]:
+        """The arrays by their ids, copied to TensorFlow once for all that is trained on them."""
+        arrays = [*self.tokens.values(), *self.masks.values(), *self.vectors.values(), self.labels]
+        return {id(array): tf.constant(array) for array in arrays}
+
+    def as_tensor(self, array: np.ndarray) -> tf.Tensor:
+        """A tensor of one of these arrays, always the same, or of another one."""
+        return self._tensors[id(array)] if id(array) in self._tensors else tf.constant(array)
 
     def inputs_of(
         self, model: keras.Model, present: Collection[str] | None = None
@@ -160,8 +171,9 @@ def fit_features(
             metrics=metrics,
             jit_compile=False,  # on processors XLA takes minutes to compile attention
         )
-    inputs = {name: tf.constant(value) for name, value in features.inputs_of(model).items()}
-    labels = tf.constant(features.labels)
+    taken = features.inputs_of(model)
+    inputs = {name: features.as_tensor(array) for name, array in taken.items()}
+    labels = features.as_tensor(features.labels)
     classes = next(iter(model.output.values())).shape[-1]
 
     def gather(rows):
