@@ -97,7 +97,7 @@ def export_bundle(
     parts = {}
     if "saved_model" in formats:
         parts = choose_parts(model, tokenizers, samples)
-    reference = answers(model, samples, original, tokenizers, parts)
+    reference, refused = answers(model, samples, original, tokenizers, parts)
     with beside(path) as place:
         place.mkdir()
         for name in formats:
@@ -120,6 +120,7 @@ def export_bundle(
         if "saved_model" in formats:
             write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
+        manifest["refused_sizes"] = refused
         if "saved_model" in formats:
             manifest["formats"]["saved_model"]["signatures"] = signatures
         for name in set(QUANTIZED) & set(formats):

@@ -32,11 +32,12 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         manifest: See `bundle.export_bundle`.
         samples: Real samples, at least 17.
         reference: The Keras model's answers: dict of "samples", and of each key of
-            `samples.resized`, and "subsets" where the model takes presence, to a dict of
-            output name to array.
+            `sizes.other_sizes` that it runs, and "subsets" where the model takes presence, to a
+            dict of output name to array.
 
     Returns:
-        The certificate: `holds`, `tolerance`, `samples`, and `formats`, each with `holds`,
+        The certificate: `holds`, `tolerance`, `samples`, `not_run` (sizes that Keras itself
+        does not run, and why), and `formats`, each with `holds`,
         `runtime`, `checks`, `latency_ms`, `metric`, `subsets` (the metric of each subset of
         modalities), `second_readers` and `breaches`. It is returned whether it holds or not.
     """
@@ -59,6 +60,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         "versions": {"mmzoo": __version__, **{name: _version(name) for name in packages}},
         "tolerance": manifest.get("tolerance", TOLERANCE),
         "samples": {"source": samples.source, "count": len(samples)},
+        "not_run": manifest["refused_sizes"],
         "formats": formats,
     }
 
@@ -89,7 +91,9 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         strings = any(
             t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"]
         )
-        plan, further, lines = plan_checks(samples, inputs, reference, strings, name == FIXED)
+        plan, further, lines = plan_checks(
+            samples, inputs, reference, strings, name == FIXED, manifest["refused_sizes"]
+        )
         wanted += len(lines) * len(manifest["outputs"])
         try:
             run = run_artifact(
@@ -115,7 +119,8 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
                 if output not in run.outputs[line.run]:
                     continue  # named among the breaches
                 actual, expected = line.pick(run.outputs[line.run][output], reference, output)
-                difference = compare(actual, expected, tolerance)
+                allowed = None if tolerance is None else tolerance * line.allowance
+                difference = compare(actual, expected, allowed)
                 metric = None
                 if output == scores and actual.shape == expected.shape:
                     metric = _metric(actual, expected, line, samples.labels, output)
@@ -123,7 +128,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
                     "signature": signature, "batch": line.batch, "output": output,
                     "sizes": line.name, "samples": len(line.rows), "holds": difference.holds,
                     **dataclasses.asdict(difference), "breaches": list(difference.breaches),
-                    "metric": metric,
+                    "metric": metric, "tolerance": allowed,
                 }  # fmt: skip
                 if metric and line.reference == "samples":
                     result["metric"] = metric

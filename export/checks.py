@@ -6,6 +6,7 @@ import numpy as np
 
 from mmzoo.export.manifest import Tensor
 from mmzoo.export.samples import BATCHES, Samples, as_strings
+from mmzoo.export.sizes import allowance, other_sizes
 from mmzoo.export.subsets import draw_subsets
 
 SMALL_RUN = 51  # samples for batches 1 and 3; the largest batch runs over all
@@ -17,13 +18,14 @@ class Line:
 
     Attributes:
         run: Index of the run's outputs.
-        name: What the certificate calls it: "samples", a size ("short", "long"), "subsets" for
-            all of them, or one subset ("image+text").
+        name: What the certificate calls it: "samples", a size ("short", "image 1x1"), "subsets"
+            for all of them, or one subset ("image+text").
         batch: Samples a call.
         reference: Key of the reference answers.
         count: How many rows the run has, the first of the reference.
         rows: Indices of those that are compared.
         origin: Which of the samples these are; None if the labels are not theirs.
+        allowance: The tolerance is this many times that of the samples: see `sizes.allowance`.
     """
 
     run: int
@@ -33,6 +35,7 @@ class Line:
     count: int
     rows: np.ndarray
     origin: np.ndarray | None = None
+    allowance: float = 1.0
 
     def pick(self, actual: np.ndarray, reference: dict, output: str):
         """The rows to compare, of the run and of the reference.
@@ -46,7 +49,12 @@ class Line:
 
 
 def plan_checks(
-    samples: Samples, inputs: list[Tensor], reference: dict, strings: bool, fixed: bool = False
+    samples: Samples,
+    inputs: list[Tensor],
+    reference: dict,
+    strings: bool,
+    fixed: bool = False,
+    refused=(),
 ):
     """Every run of one signature, and every comparison.
 
@@ -56,12 +64,14 @@ def plan_checks(
         reference: See `certificate.certify`.
         strings: Whether the signature takes strings where the model takes token ids.
         fixed: Whether it takes one sample of the samples' size and nothing else.
+        refused: Names of the sizes that Keras itself does not run.
 
     Returns:
         `plan` and `further`, as `run_artifact` takes them, and a list of `Line`.
 
     Raises:
-        ValueError: If the model takes presence and there are no answers for its subsets.
+        ValueError: If there are no answers for the subsets of a model that takes presence, or
+            for a size that Keras did not refuse.
     """
     largest = 1 if fixed else BATCHES[-1]
     plan = [(batch, min(SMALL_RUN, len(samples))) for batch in BATCHES[:-1] if not fixed]
@@ -77,10 +87,17 @@ def plan_checks(
         return len(plan) + len(further) - 1, len(next(iter(values.values())))
 
     # Token ids cut to another length are those of no text: strings have no such samples.
-    for key, values in {} if strings or fixed else samples.resized(inputs).items():
+    for key, values in {} if strings or fixed else other_sizes(samples, inputs).items():
         if key in reference:
-            place, count = run(values, 3)
-            lines.append(Line(place, key, 3, key, count, np.arange(count)))
+            batch = min(3, len(next(iter(values.values()))))
+            place, count = run(values, batch)
+            rows, allowed = np.arange(count), allowance(samples, values)
+            lines.append(Line(place, key, batch, key, count, rows, allowance=allowed))
+        elif key not in refused:
+            raise ValueError(
+                f"Expected reference answers of the size {key!r}. Received none. "
+                "Export the model again."
+            )
     subsets = draw_subsets(samples, inputs)
     if subsets is None:
         return plan, further, lines

@@ -20,7 +20,7 @@ PATHS = {name: f"{name}/{FILES[name.partition('-')[0]]}" for name in (*FORMATS, 
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
-SCHEMA = 2  # goes up with each change of what a bundle holds
+SCHEMA = 3  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 SUMS = "SHA256SUMS"
 BUNDLE_NAMES = {
@@ -132,6 +132,8 @@ def _check_manifest(manifest):
                 raise ValueError(f"the path {file!r} leads out of the bundle")
     for key in ("source", "sha256", "shapes"):
         _ = manifest["samples"][key]
+    if not all(isinstance(reason, str) for reason in manifest["refused_sizes"].values()):
+        raise ValueError("it does not say why a size was refused")
     for entry in manifest["formats"].values():
         if "metric_limit" in entry:
             check_limit(entry["metric_limit"])

@@ -74,7 +74,7 @@ def check_parts(
                     "signature": signature, "batch": batch, "output": output,
                     "sizes": "samples", "samples": count, "holds": found.holds,
                     **dataclasses.asdict(found), "breaches": list(found.breaches),
-                    "metric": None,
+                    "metric": None, "tolerance": tolerance,
                 })  # fmt: skip
                 breaches += [
                     f"{signature}, batch {batch}, output {output!r}: {breach}"

@@ -1,6 +1,5 @@
 """Holds one artifact to its Keras model."""
 
-import contextlib
 from pathlib import Path
 
 import keras
@@ -15,6 +14,7 @@ from mmzoo.export.part_checks import WHOLE
 from mmzoo.export.parts import FEW, feels_absence, find_parts
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe, load_model
+from mmzoo.export.sizes import Refused, answer_at, keras_reason, other_sizes
 from mmzoo.export.subsets import draw_subsets
 from mmzoo.export.tokens import split_tokenizers
 from mmzoo.files import beside
@@ -138,10 +138,11 @@ def prove(
         "path": artifact.name,
         "signatures": {key: entries[key] for key in signatures or entries},
     }
+    reference, refused = answers(model, samples, original, tokenizers, parts)
     manifest = {
         **portable, "classes": None, "formats": {name: entry}, "tolerance": tolerance,
+        "refused_sizes": refused,
     }  # fmt: skip
-    reference = answers(model, samples, original, tokenizers, parts)
     certificate = certify(artifact.parent, manifest, samples, reference)
     raise_on_breach(certificate)
 
@@ -170,17 +171,17 @@ def answers(
     original: keras.Model | None = None,
     tokenizers=(),
     parts: dict | None = None,
-) -> dict:
+) -> tuple[dict, dict[str, str]]:
     """The Keras model's answers for the samples, those of other sizes and those of subsets.
 
     Where tokenizers were cut off it, the samples' answers are those of the model that it was
     cut from, on strings: what went wrong in the cut can't prove itself.
 
     Returns:
-        Dict of "samples", "short", "long" and, where the model takes presence, "subsets" to a
-        dict of output name to array; and the first samples' of each part that gives something
-        else than the model. A size that Keras itself refuses (an input shorter than a
-        convolution) is left out.
+        Dict of "samples", each of `sizes.other_sizes` and, where the model takes presence,
+        "subsets" to a dict of output name to array; and the first samples' of each part that
+        gives something else than the model. And a dict of the sizes that Keras itself refuses
+        (an input shorter than a convolution) to its reason.
 
     Raises:
         ValueError: If Keras can't run the samples themselves.
@@ -203,17 +204,20 @@ def answers(
             raise ValueError(
                 "Expected samples that the Keras model can run"
                 f"{', absent modalities as zeros' * (key == 'subsets')}. Keras answered: "
-                f"{str(error).splitlines()[0]}"
+                f"{keras_reason(error)}"
             ) from error
-    for key, values in samples.resized(inputs).items():
-        with contextlib.suppress(tf.errors.InvalidArgumentError, ValueError):
-            found[key] = predict(model, values)
+    refused = {}
+    for key, values in other_sizes(samples, inputs).items():
+        try:
+            found[key] = answer_at(model, values)
+        except Refused as error:
+            refused[key] = str(error)
     for key, part in (parts or {}).items():
         if key not in WHOLE:
             names = [tensor.name for tensor in part.inputs]
             given = {name: tf.constant(samples.inputs[name][:SMALL_RUN]) for name in names}
             found[key] = {name: value.numpy() for name, value in part.function(given).items()}
-    return found
+    return found, refused
 
 
 def predict(model: keras.Model, inputs: dict, batch_size: int = 64) -> dict:

@@ -126,30 +126,6 @@ class Samples:
                 )
         return dataclasses.replace(self, inputs={name: inputs[name] for name in names})
 
-    def resized(self, tensors: list[Tensor], count: int = 6) -> dict[str, dict]:
-        """The first samples again, shorter and longer along every axis that is free.
-
-        What holds at one size may be wrong at another: a resize of 64 x 64 pixels to 64 x 64
-        does nothing. Axes are resampled to 0.3 and 1.7 times their size, by nearest index.
-
-        Returns:
-            Dict of "short" and "long" to inputs; empty if no axis but the batch is free.
-        """
-        if not any(size is None for tensor in tensors for size in tensor.shape[1:]):
-            return {}
-        sets: dict[str, dict] = {}
-        for key, factor in [("short", 0.3), ("long", 1.7)]:
-            sets[key] = {}
-            for tensor in tensors:
-                value = self.inputs[tensor.name][:count]
-                for axis in range(1, value.ndim):
-                    if tensor.shape[axis] is None:
-                        size = value.shape[axis]
-                        new = max(1, int(size * factor) + axis)
-                        value = np.take(value, np.arange(new) * size // new, axis)
-                sets[key][tensor.name] = value
-        return sets
-
     def save(self, path: Path, names=None) -> None:
         """Writes the samples, or just these inputs of them, as a compressed .npz file."""
         if names is not None:

@@ -12,8 +12,8 @@ from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import BATCHES, Samples
 from mmzoo.export.subsets import draw_subsets
 
-# Of a SavedModel OpenVINO reads `serving_default` alone, and not where strings come in.
 READERS = {
+    "saved_model": ("saved_model by OpenVINO",),
     "tflite": ("tflite without XNNPACK", "tflite by OpenVINO"),
     "onnx": ("onnx by OpenVINO",),
 }
@@ -31,7 +31,7 @@ def check_second_readers(
     """Runs the first samples, and those of every subset, in each other runtime there is.
 
     Args:
-        format: "tflite" or "onnx"; another has no second reader.
+        format: "saved_model" (its signature `portable`), "tflite" or "onnx".
         path: The float32 artifact.
         samples, inputs, reference, tolerance: See `certificate.certify`.
         fixed: Whether it takes one sample at a time.

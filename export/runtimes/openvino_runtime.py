@@ -1,5 +1,6 @@
-"""TFLite and ONNX files by OpenVINO, a reader of its own of both."""
+"""Artifacts of each format by OpenVINO, which reads all three by code of its own."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ class Runtime:
             import openvino
         except ImportError as error:
             raise ImportError(
-                "Expected OpenVINO, a second reader of TFLite and ONNX files. "
+                "Expected OpenVINO, a second reader of each format. "
                 f"`pip install mmzoo[openvino]`: {error}"
             ) from error
 
         core = openvino.Core()
         # On newer processors it would compute in bfloat16.
         precision = {"INFERENCE_PRECISION_HINT": "f32"}
-        self._model = core.compile_model(core.read_model(str(path)), "CPU", precision)
+        with tempfile.TemporaryDirectory() as folder:
+            if path.is_dir():
+                path = _one_signature(path, signature, Path(folder))
+            self._model = core.compile_model(core.read_model(str(path)), "CPU", precision)
         names = {"inputs": {}, "outputs": {}}
         if path.suffix == ".tflite":
             names = {side: _signature_names(path, signature, side) for side in names}
@@ -36,6 +40,18 @@ class Runtime:
             name: made[port].astype(self.outputs[name]["dtype"], copy=False)
             for name, port in self._outputs.items()
         }
+
+
+def _one_signature(path, signature, folder):
+    """A SavedModel whose `serving_default`, which alone OpenVINO reads, is this signature."""
+    from mmzoo.hub.saved_model import with_one_signature
+
+    content = with_one_signature((path / "saved_model.pb").read_bytes(), signature)
+    (folder / "saved_model.pb").write_bytes(content)
+    for name in ("variables", "assets"):
+        if (path / name).is_dir():
+            (folder / name).symlink_to((path / name).resolve(), target_is_directory=True)
+    return folder
 
 
 def _signature_names(path, signature, side):

@@ -13,6 +13,7 @@ import numpy as np
 
 RUNTIMES = {
     "saved_model": "c_api",
+    "saved_model by OpenVINO": "openvino_runtime",
     "tflite": "litert",
     "tflite without XNNPACK": "litert_plain",
     "tflite by OpenVINO": "openvino_runtime",

@@ -131,6 +131,29 @@ def read_saved_model(folder: str | Path) -> SavedModel:
     )
 
 
+def with_one_signature(content: bytes, name: str) -> bytes:
+    """A `saved_model.pb` again, with one of its signatures alone, as `serving_default`.
+
+    For readers that know that one name only. All else is kept as it is.
+
+    Args:
+        content: Of the file.
+        name: Of the signature.
+
+    Raises:
+        SavedModelError: If the file is damaged, or has no such signature.
+    """
+    model = _parse("SavedModel", content, "saved_model.pb")
+    found = {entry.key: entry for graph in model.meta_graphs for entry in graph.signatures}
+    if name not in found:
+        raise SavedModelError(f"expected the signature {name!r}. Found: {sorted(found)}")
+    chosen = found[name].value.SerializeToString()
+    for graph in model.meta_graphs:
+        del graph.signatures[:]
+        graph.signatures.add(key="serving_default").value.ParseFromString(chosen)
+    return model.SerializeToString()
+
+
 def _specs(tensors):
     return {entry.key: _spec(entry.value) for entry in sorted(tensors, key=lambda e: e.key)}
 

@@ -12,6 +12,7 @@ from mmzoo.export import ParityError, export_bundle, second_readers
 from mmzoo.export.samples import Samples
 
 NAMES = {
+    "saved_model": ["saved_model by OpenVINO"],
     "tflite": ["tflite without XNNPACK", "tflite by OpenVINO"],
     "tflite-batch1": ["tflite without XNNPACK", "tflite by OpenVINO"],
     "onnx": ["onnx by OpenVINO"],

@@ -1,0 +1,129 @@
+"""The samples again at other sizes: what holds at one size may be wrong at another."""
+
+import math
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mmzoo.export.manifest import Tensor
+from mmzoo.export.samples import Samples
+from mmzoo.export.signature import call, describe
+
+RESCALED = {"short": 0.3, "long": 1.7}
+FEW = 6  # samples of these
+LARGE = {"image": (3000, 4000), "audio": (960_000,)}  # pixels; a minute at 16 kHz
+MOST_ALLOWED = 5.0
+LARGEST_TENSOR = 2**31  # bytes: a model that would make a larger one is not tried
+
+
+class Refused(Exception):
+    """Keras itself does not run such a size; says why."""
+
+
+def other_sizes(samples: Samples, tensors: list[Tensor]) -> dict[str, dict]:
+    """The first samples with every free axis resampled, by nearest index.
+
+    A resize of 64 x 64 pixels to 64 x 64 does nothing, and a mistake in it shows elsewhere.
+
+    Returns:
+        Dict of a name to inputs: "short" and "long" (six samples, all free axes at 0.3 and 1.7
+        times their size), and edge cases of one sample, one input at a time: "image 1x1",
+        "image 3000x4000", "text empty", "audio 1", "audio 960000", "<another> 1". Token ids
+        have none of these: at another length they are those of no text.
+    """
+    sets: dict[str, dict] = {}
+    if any(size is None for tensor in tensors for size in tensor.shape[1:]):
+        for key, factor in RESCALED.items():
+            sets[key] = {
+                tensor.name: _resample(
+                    samples.inputs[tensor.name][:FEW],
+                    {
+                        axis: max(1, int(samples.inputs[tensor.name].shape[axis] * factor) + axis)
+                        for axis in _free(tensor)
+                    },
+                )
+                for tensor in tensors
+            }
+    one = {tensor.name: samples.inputs[tensor.name][:1] for tensor in tensors}
+    for tensor in tensors:
+        free = _free(tensor)
+        if not free or tensor.tokens_of:
+            continue
+        if tensor.is_text:
+            sets[f"{tensor.name} empty"] = one | {tensor.name: np.zeros((1, 1), tensor.dtype)}
+            continue
+        for sizes in [(1,) * len(free), LARGE.get(tensor.name, ())]:
+            if len(sizes) == len(free):
+                name = f"{tensor.name} {'x'.join(map(str, sizes))}"
+                value = _resample(one[tensor.name], dict(zip(free, sizes, strict=True)))
+                sets[name] = one | {tensor.name: value}
+    return sets
+
+
+def allowance(samples: Samples, values: dict) -> float:
+    """By how much more a size may differ than the samples do.
+
+    A mean over N times as many numbers rounds about sqrt(N) times as often: one, up to ten times
+    the samples' size; from there sqrt(N), and 5 at most.
+    """
+    grown = max(value[0].size / samples.inputs[name][0].size for name, value in values.items())
+    return min(math.sqrt(grown), MOST_ALLOWED) if grown > 10 else 1.0
+
+
+def answer_at(model: keras.Model, values: dict) -> dict:
+    """The Keras model's answers at one size.
+
+    Args:
+        model: Functional model.
+        values: Dict of its inputs to arrays.
+
+    Returns:
+        Dict of output to array.
+
+    Raises:
+        Refused: If Keras can't run such a size, or would need a tensor of more than 2 GiB.
+    """
+    names = [tensor.name for tensor in describe(model)[0]]
+    specs = {name: tf.TensorSpec(values[name].shape, values[name].dtype) for name in names}
+    function = tf.function(lambda given: call(model, given), autograph=False)
+    try:
+        traced = function.get_concrete_function(specs)
+        largest = _largest_tensor(traced.graph)
+        if largest > LARGEST_TENSOR:
+            raise Refused(f"one of its tensors would take {largest / 2**30:.1f} GiB")
+        made = traced({name: tf.constant(values[name]) for name in names})
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, ValueError) as error:
+        raise Refused(keras_reason(error)) from error
+    return {name: value.numpy() for name, value in made.items()}
+
+
+def keras_reason(error: Exception) -> str:
+    """What went wrong, out of what Keras wraps around it, in one line."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    return told[0] if told else type(error).__name__
+
+
+def _largest_tensor(graph):
+    """Bytes of the largest tensor whose shape is known."""
+    sizes = [
+        math.prod(tensor.shape) * max(tensor.dtype.size or 0, 1)
+        for operation in graph.get_operations()
+        for tensor in operation.outputs
+        if tensor.shape.is_fully_defined()
+    ]
+    return max(sizes, default=0)
+
+
+def _free(tensor):
+    return [axis for axis in range(1, len(tensor.shape)) if tensor.shape[axis] is None]
+
+
+def _resample(value, sizes):
+    """An array at other sizes: dict of axis to size."""
+    for axis, new in sizes.items():
+        old = value.shape[axis]
+        value = np.take(value, np.arange(new) * old // new, axis)
+    return value
