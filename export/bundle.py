@@ -21,7 +21,7 @@ from mmzoo.export.manifest import (
     write_sums,
 )
 from mmzoo.export.parity import TOLERANCE, check_tolerance
-from mmzoo.export.prove import answers, choose_parts, describe_signatures
+from mmzoo.export.prove import answers, choose_parts, describe_signatures, in_half_precision
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.serving import write_serving
 from mmzoo.export.signature import describe, load_model
@@ -120,7 +120,7 @@ def export_bundle(
         if "saved_model" in formats:
             write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
-        manifest["refused_sizes"] = refused
+        manifest |= {"refused_sizes": refused, "half_precision": in_half_precision(model)}
         if "saved_model" in formats:
             manifest["formats"]["saved_model"]["signatures"] = signatures
         for name in set(QUANTIZED) & set(formats):

@@ -23,8 +23,9 @@ MANIFEST = "manifest.json"
 SCHEMA = 3  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 SUMS = "SHA256SUMS"
+SIGNATURE = "model.sig"  # of all other files, the sums among them: see `export.signing`
 BUNDLE_NAMES = {
-    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS,
+    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS, SIGNATURE,
     FOLDER_SERVING, *(path.split("/")[0] for path in PATHS.values()),
 }  # fmt: skip
 
@@ -134,6 +135,8 @@ def _check_manifest(manifest):
         _ = manifest["samples"][key]
     if not all(isinstance(reason, str) for reason in manifest["refused_sizes"].values()):
         raise ValueError("it does not say why a size was refused")
+    if not isinstance(manifest["half_precision"], bool):
+        raise ValueError("it does not say whether the model computes in half precision")
     for entry in manifest["formats"].values():
         if "metric_limit" in entry:
             check_limit(entry["metric_limit"])
@@ -194,9 +197,9 @@ def changed_sums(folder: Path) -> list[str]:
 
 
 def _files(folder):
-    """Paths of a bundle's files, but for the sums."""
+    """Paths of a bundle's files, but for the sums and the signature, which is made of them."""
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-    return sorted(names - {SUMS})
+    return sorted(names - {SUMS, SIGNATURE})
 
 
 def _strange(folder, top, expected):

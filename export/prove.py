@@ -13,10 +13,11 @@ from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.part_checks import WHOLE
 from mmzoo.export.parts import FEW, feels_absence, find_parts
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
-from mmzoo.export.signature import call, describe, load_model
-from mmzoo.export.sizes import Refused, answer_at, keras_reason, other_sizes
+from mmzoo.export.signature import call, describe, keras_reason, load_model
+from mmzoo.export.sizes import Refused, answer_at, other_sizes
 from mmzoo.export.subsets import draw_subsets
 from mmzoo.export.tokens import split_tokenizers
+from mmzoo.export.towers import HALF
 from mmzoo.files import beside
 
 
@@ -141,7 +142,7 @@ def prove(
     reference, refused = answers(model, samples, original, tokenizers, parts)
     manifest = {
         **portable, "classes": None, "formats": {name: entry}, "tolerance": tolerance,
-        "refused_sizes": refused,
+        "refused_sizes": refused, "half_precision": in_half_precision(model),
     }  # fmt: skip
     certificate = certify(artifact.parent, manifest, samples, reference)
     raise_on_breach(certificate)
@@ -200,7 +201,7 @@ def answers(
                 found[key] = predict(original, {name: taken[name] for name in names})
             else:
                 found[key] = predict(model, chosen.inputs)
-        except (tf.errors.InvalidArgumentError, ValueError) as error:
+        except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
             raise ValueError(
                 "Expected samples that the Keras model can run"
                 f"{', absent modalities as zeros' * (key == 'subsets')}. Keras answered: "
@@ -218,6 +219,11 @@ def answers(
             given = {name: tf.constant(samples.inputs[name][:SMALL_RUN]) for name in names}
             found[key] = {name: value.numpy() for name, value in part.function(given).items()}
     return found, refused
+
+
+def in_half_precision(model: keras.Model) -> bool:
+    """Whether any layer computes in float16 or bfloat16."""
+    return any(layer.compute_dtype in HALF for layer in model._flatten_layers())
 
 
 def predict(model: keras.Model, inputs: dict, batch_size: int = 64) -> dict:

@@ -85,6 +85,7 @@ def _tensor(name, tensor):
 def call(model: keras.Model, inputs: dict) -> dict:
     """Calls a model in inference mode by name: dict of tensors to dict of tensors."""
     structure = model._inputs_struct
+    values: dict | list | tf.Tensor
     if isinstance(structure, dict):
         values = {key: inputs[tensor.name] for key, tensor in structure.items()}
     elif isinstance(structure, list | tuple):
@@ -109,6 +110,13 @@ def with_bytes(inputs: list[Tensor], values: dict) -> dict:
                 text, tf.uint8, fixed_length=tf.maximum(longest, 1)
             )
     return values
+
+
+def keras_reason(error: Exception) -> str:
+    """What went wrong, out of what Keras wraps around it, in one line."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    return told[0] if told else type(error).__name__
 
 
 def leaves(structure, side):

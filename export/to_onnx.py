@@ -1,14 +1,18 @@
 """Keras model to ONNX, by way of a SavedModel."""
 
+import contextlib
+import logging
 import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
 
+from mmzoo.export.lint import check_graph, explain_refusal
 from mmzoo.export.manifest import check_file
+from mmzoo.export.onnx_handlers import HANDLERS
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import write_proven
+from mmzoo.export.rewrites import rewrite_graph
 from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
 
@@ -51,19 +55,42 @@ def write_onnx(model: keras.Model, path: Path) -> Path:
 
     inputs, outputs = describe(model)
     with tempfile.TemporaryDirectory() as folder:
-        proto = _convert(write_saved_model(model, Path(folder) / "model", ["portable"]))
+        saved = write_saved_model(model, Path(folder) / "model", ["portable"])
+        check_graph(saved, model, "onnx")
+        rewrite_graph(saved)
+        with _logged() as said:
+            try:
+                proto = _convert(saved)
+            except Exception as error:  # of which tf2onnx has no type of its own
+                words = "\n".join([str(error), *said])
+                raise ValueError(explain_refusal(words, model, "onnx")) from error
     _set_shapes(proto.graph.input, inputs)
     _set_shapes(proto.graph.output, outputs)
     try:
         onnx.checker.check_model(proto, full_check=True)
         onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ValueError(
-            f"Expected a model that ONNX opset {OPSET} can carry. The checker refused: {error} "
-            "Replace the layer that holds the operator it names."
-        ) from error
+        raise ValueError(explain_refusal(str(error), model, "onnx")) from error
     onnx.save(proto, path)
     return path
+
+
+@contextlib.contextmanager
+def _logged():
+    """Collects the errors that tf2onnx logs, with stack traces, and does not print them."""
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tf2onnx")
+    before = logger.propagate, logger.level
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate, logger.level = before
 
 
 def _convert(saved):
@@ -79,43 +106,9 @@ def _convert(saved):
         converted = tfonnx.process_tf_graph(
             graph, opset=OPSET, input_names=input_names, output_names=output_names,
             tensors_to_rename=names,
-            custom_op_handlers={"Erfc": (_erfc, []), "SelectV2": (_select, [])},
+            custom_op_handlers=HANDLERS,
         )  # fmt: skip
     return optimizer.optimize_graph(converted).make_model("mmzoo")
-
-
-def _erfc(context, node, name, args):
-    """Erfc(x) = 1 - Erf(x): exact GELU needs it, and tf2onnx 1.17 lacks it."""
-    del name, args
-    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
-    one = context.make_const(f"{node.name}_one", np.array(1.0, "float32"))
-    erf = context.make_node("Erf", node.input, dtypes=[dtype], shapes=[shape])
-    context.remove_node(node.name)
-    context.make_node(
-        "Sub", [one.output[0], erf.output[0]], outputs=node.output, name=node.name,
-        dtypes=[dtype], shapes=[shape],
-    )  # fmt: skip
-
-
-def _select(context, node, name, args):
-    """A choice. tf2onnx 1.17 makes `c * x + (1 - c) * y` of it, so that NaN in what was not
-    chosen comes through."""
-    from onnx import TensorProto
-
-    del name, args
-    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
-    condition, chosen, other = node.input
-    context.remove_node(node.name)
-    options = {"outputs": node.output, "name": node.name, "dtypes": [dtype], "shapes": [shape]}
-    if dtype != TensorProto.BOOL:
-        context.make_node("Where", [condition, chosen, other], **options)
-        return
-    # onnxruntime has no Where of bool.
-    refused = context.make_node("Not", [condition]).output[0]
-    parts = [
-        context.make_node("And", pair).output[0] for pair in ([condition, chosen], [refused, other])
-    ]
-    context.make_node("Or", parts, **options)
 
 
 def _set_shapes(values, tensors):

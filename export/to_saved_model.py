@@ -9,7 +9,7 @@ import tensorflow as tf
 from mmzoo.export.manifest import signature_names
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import write_proven
-from mmzoo.export.signature import call, describe, with_bytes
+from mmzoo.export.signature import call, describe, keras_reason, with_bytes
 from mmzoo.files import check_replaceable
 from mmzoo.hub.resources import find_resources
 from mmzoo.ops import portable_operators
@@ -93,7 +93,13 @@ def write_saved_model(
             functions[name] = _part(parts[name])
             continue
         strings = name == "serving_default"
-        functions[name] = _signature(model, inputs, tokenizers if strings else (), strings)
+        try:
+            functions[name] = _signature(model, inputs, tokenizers if strings else (), strings)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise ValueError(
+                "Expected a model that runs as a graph, its free sizes unknown. Keras answered: "
+                f"{keras_reason(error)} Give that input a fixed size, or leave the layer out."
+            ) from error
     if tokenizers:
         functions["tokenize"] = _tokenize(tokenizers)
     root.resources = [r for each in models for r in find_resources(each, functions.values())]

@@ -6,9 +6,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from mmzoo.export.lint import check_graph, explain_refusal
 from mmzoo.export.manifest import check_file
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import write_proven
+from mmzoo.export.rewrites import rewrite_graph
 from mmzoo.export.to_saved_model import write_saved_model
 
 
@@ -45,6 +47,8 @@ def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
     """As `to_tflite`, unproven: for what is proven later. `shapes`: fixed ones, by input."""
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"], shapes=shapes)
+        check_graph(saved, model, "tflite", fixed=shapes is not None)
+        rewrite_graph(saved)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(saved), signature_keys=["portable"]
         )
@@ -52,9 +56,6 @@ def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
         try:
             content = converter.convert()
         except Exception as error:  # the converter's own type is not public
-            raise ValueError(
-                "Expected a model of TFLite builtin operators. The converter refused: "
-                f"{str(error).strip()} Replace the layers that it names."
-            ) from error
+            raise ValueError(explain_refusal(str(error), model, "tflite")) from error
     path.write_bytes(content)
     return path

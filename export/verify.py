@@ -22,24 +22,33 @@ from mmzoo.export.samples import (
     concept_samples,
     load_samples,
 )
+from mmzoo.export.signing import check_signature
 from mmzoo.files import sha256
 
 
-def verify_bundle(path) -> Bundle:
+def verify_bundle(path, public_key=None) -> Bundle:
     """Re-runs every check on an existing bundle: checksums, names, values, metric.
 
     A SavedModel may hold operators that write files, so one whose files were changed is not
     run at all. TFLite and ONNX files are run, so that the output that differs is named.
+
+    Args:
+        path: The bundle, or a run's folder that holds one.
+        public_key: Path of the public half of the key that must have signed it: then nothing of
+            a bundle is run that it did not sign. None: a signature is not checked.
 
     Returns:
         The `Bundle` with the new certificate (the one on disk stays as it is).
 
     Raises:
         FileNotFoundError, ValueError: As `load_bundle`.
+        SignatureError: If the signature is missing, or does not fit the files and the key.
         ParityError: If a check fails, with the worst output.
     """
     bundle = load_bundle(path)
     manifest, folder = bundle.manifest, bundle.path
+    if public_key is not None:
+        check_signature(folder, public_key)
     if not (folder / "reference.npz").is_file():
         raise ValueError(f"Expected the reference answers. Received: none in {folder}.")
     if sha256(folder / "reference.npz") != manifest["reference_sha256"]:
@@ -113,12 +122,12 @@ def _figures(name, entry):
 def _stored_samples(folder, manifest):
     stored = manifest["samples"]
     tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
-    texts = {tensor.tokens_of for tensor in tensors if tensor.tokens_of}
+    names = {tensor.tokens_of for tensor in tensors if tensor.tokens_of}
     if stored["source"] == CONCEPTS_TEST:
         samples = concept_samples()
-        if texts:
+        if names:
             ids = load_samples(folder / "samples.npz").inputs
-            texts = {name: samples.inputs[name] for name in texts}
+            texts = {name: samples.inputs[name] for name in names}
             samples = dataclasses.replace(samples, inputs=samples.inputs | ids, texts=texts)
     else:
         samples = load_samples(folder / "samples.npz")

@@ -136,17 +136,75 @@ def export(
 
 
 @app.command()
-def verify(bundle: BundleFolder) -> None:
+def verify(
+    bundle: BundleFolder,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="KEY.pub", help="Whose signature it must have.")
+    ] = None,
+) -> None:
     """Re-run every check on a bundle; exit 1 and name the output on a breach."""
     from mmzoo.export import ParityError, verify_bundle
+    from mmzoo.export.manifest import SIGNATURE
 
     try:
-        checked = verify_bundle(bundle)
+        checked = verify_bundle(bundle, public_key)
     except ParityError as error:
         _print_certificate(error.certificate)
         raise
     _print_certificate(checked.certificate)
+    if public_key is not None:
+        typer.echo(f"Signed with the key of {public_key}.")
+    elif (checked.path / SIGNATURE).exists():
+        typer.echo(f"{SIGNATURE} is there, but was not checked: pass --public-key KEY.pub.")
     typer.echo(f"Every check holds: {checked.path}")
+
+
+@app.command()
+def sign(
+    bundle: BundleFolder,
+    key: Annotated[Path, typer.Option(metavar="KEY.pem", help="A private elliptic key.")],
+) -> None:
+    """Sign a bundle with a key of your own, as model.sig beside its files."""
+    from mmzoo.export.signing import sign_bundle
+
+    typer.echo(f"Signed: {sign_bundle(bundle, key)}")
+
+
+@app.command()
+def bench(
+    bundle: BundleFolder,
+    batches: Annotated[str, typer.Option(help="Samples a call, comma separated.")] = "1,3,17",
+    formats: Annotated[
+        str, typer.Option(help="Comma separated; the others are compared with the first; or all.")
+    ] = "all",
+    rounds: Annotated[int, typer.Option(min=1, help="Each in fresh processes.")] = 7,
+    out: Annotated[Path, typer.Option(help="Folder of bench.json, .png and .html.")] = Path(
+        "build/bench"
+    ),
+) -> None:
+    """Measure each artifact beside its runtime called by hand; a wrong answer is refused."""
+    import rich.console
+
+    from mmzoo.export.bench import bench_bundle
+    from mmzoo.export.bench_page import bench_table, write_bench
+
+    try:
+        sizes = [int(batch) for batch in batches.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{batches!r}: not whole numbers.", param_hint="--batches"
+        ) from error
+    console = rich.console.Console()
+    with console.status("") as status:
+        results = bench_bundle(
+            bundle,
+            batches=sizes,
+            formats=None if formats == "all" else formats.split(","),
+            rounds=rounds,
+            tell=status.update,
+        )
+    console.print(bench_table(results))
+    typer.echo(f"Written: {write_bench(out, results)}")
 
 
 @app.command()

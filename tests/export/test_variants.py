@@ -1,6 +1,7 @@
 """Smaller artifacts and those of fixed size, each with a certificate of its own."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -10,11 +11,13 @@ from keras import layers
 from mmzoo import encoders, fusion
 from mmzoo.encoders.blocks import AllTrue
 from mmzoo.export import ParityError, export_bundle, load_bundle, verify_bundle
+from mmzoo.export.blame import first_wrong
 from mmzoo.export.limits import limit_breaches
-from mmzoo.export.manifest import ALL, QUANTIZED, VARIANTS
+from mmzoo.export.manifest import ALL, PATHS, QUANTIZED, VARIANTS, Tensor
 from mmzoo.export.predict import predict_sample
 from mmzoo.export.quantize import check_choice, quantize_tflite, tower_scopes
 from mmzoo.export.samples import Samples
+from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_tflite import write_tflite
 
 CLASSES = 4
@@ -94,13 +97,15 @@ def test_every_variant_is_certified_and_smaller_ones_are_smaller(exported):
     }  # fmt: skip
     assert entries["onnx-int8"]["quantized"] == {"rest": "int8"}
     assert {name for name, entry in entries.items() if "metric_limit" in entry} == set(QUANTIZED)
-    exact = max(check["max_abs"] for check in formats["tflite"]["checks"])
+    checks = formats["tflite"]["checks"]
+    exact = max(check["max_abs"] for check in checks if " " not in check["sizes"])
     for name in QUANTIZED:
         entry = formats[name]
         assert entry["metric"]["keras"] == 1.0
         assert 1 - entry["metric"]["artifact"] == pytest.approx(entry["metric"]["differ"] / 40)
         assert {"image+numbers", "image", "numbers", "nothing"} == set(entry["subsets"])
-        off = max(check["max_abs"] for check in entry["checks"])
+        # At the edges little may be left to be off.
+        off = max(check["max_abs"] for check in entry["checks"] if " " not in check["sizes"])
         assert 10 * exact < off < 0.3, name
 
 
@@ -190,16 +195,40 @@ def test_a_loss_over_the_limit_leaves_nothing(tmp_path):
     layer.set_weights([kernel, bias])
     narrow.set_weights(weights)
     given = samples(model)
-    with pytest.raises(ParityError, match="numbers, batch 17.*accuracy .*the tower 'numbers'"):
+    with pytest.raises(
+        ParityError, match="numbers, batch 17.*accuracy .*the tower 'numbers'"
+    ) as caught:
         export_bundle(
             model, tmp_path / "bundle", formats=["tflite"], samples=given,
             quantize={"numbers": "int8"},
         )  # fmt: skip
+    # The layer with the stretched scale.
+    assert re.search(
+        r"tflite-mixed: the first operator that goes wrong is '\S*numbers_encoder_1/wide_1/\S+', by",
+        str(caught.value),
+    )
     assert not (tmp_path / "bundle").exists()
     export_bundle(
         model, tmp_path / "bundle", formats=["tflite"], samples=given, quantize={"image": "int8"},
         metric_limit=0.1,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_the_first_operator_that_goes_wrong_is_named(exported, tmp_path, format):
+    model, bundle = exported
+    path = bundle.path / PATHS[format]
+    given = samples(model).fit([Tensor.from_json(t) for t in bundle.manifest["inputs"]])
+    assert "off most is" in first_wrong(path, path, given)
+    wrong = build()
+    layer = wrong.get_layer("image_encoder").get_layer("wide")
+    layer.set_weights([1.4 * value for value in layer.get_weights()])
+    other = tmp_path / path.name
+    {"tflite": write_tflite, "onnx": write_onnx}[format](wrong, other)
+    said = first_wrong(path, other, given)
+    assert re.fullmatch(
+        r"the first operator that goes wrong is '\S*image_encoder_1/wide_1/\S+', by [34]\d%", said
+    )
 
 
 def check(change=None, differ=0, *, sizes="samples", samples=1000, output="p", top1=1.0, off=0.01):

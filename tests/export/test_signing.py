@@ -1,0 +1,270 @@
+"""Signed bundles: what a signature lets through, and all that it must not."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from keras import layers
+
+from mmzoo.export import bench_checks, bundle, export_bundle, load_bundle, verify_bundle
+from mmzoo.export.manifest import changed_sums, check_bundle_place, write_sums
+from mmzoo.export.samples import Samples
+from mmzoo.export.signing import SignatureError, check_signature, sign_bundle
+
+
+def write_key(folder, name, private, password=None):
+    encryption = serialization.NoEncryption()
+    if password:
+        encryption = serialization.BestAvailableEncryption(password)
+    (folder / f"{name}.pem").write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+        )
+    )
+    (folder / f"{name}.pub").write_bytes(
+        private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    write_key(folder, "ours", ec.generate_private_key(ec.SECP256R1()))
+    write_key(folder, "other", ec.generate_private_key(ec.SECP384R1()))
+    write_key(folder, "locked", ec.generate_private_key(ec.SECP256R1()), b"secret")
+    write_key(folder, "rsa", rsa.generate_private_key(65537, 2048))
+    write_key(folder, "curve", ec.generate_private_key(ec.SECP256K1()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Two bundles, of models that differ in their weights alone."""
+    folder = tmp_path_factory.mktemp("signing")
+    rng = np.random.default_rng(0)
+    samples = Samples({"x": rng.standard_normal((20, 6), "float32")}, rng.integers(0, 4, 20))
+    for seed, name in enumerate(("one", "two")):
+        keras.utils.set_random_seed(seed)
+        x = keras.Input((6,), name="x")
+        made = layers.Dense(4, activation="softmax", name="probability")(x)
+        export_bundle(
+            keras.Model({"x": x}, {"probability": made}), folder / name / "bundle",
+            samples=samples, formats=["tflite"],
+        )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def signed(exported, keys, tmp_path):
+    copy = shutil.copytree(exported / "one" / "bundle", tmp_path / "bundle")
+    assert sign_bundle(copy, keys / "ours.pem") == copy / "model.sig"
+    return copy
+
+
+def test_a_signed_bundle_verifies_with_its_key_and_without(signed, keys, tmp_path):
+    assert verify_bundle(signed, keys / "ours.pub").certificate["holds"]
+    assert verify_bundle(signed).certificate["holds"]
+    assert changed_sums(signed) == []
+    bench_checks.checked_samples(load_bundle(signed))
+    signed.rename(tmp_path / "renamed")
+    (tmp_path / "link").symlink_to(tmp_path / "renamed")
+    check_signature(tmp_path / "renamed", keys / "ours.pub")
+    check_signature(tmp_path / "link", keys / "ours.pub")
+
+
+def test_the_other_curves_sign_too(signed, keys):
+    sign_bundle(signed, keys / "other.pem")  # in the place of the old signature
+    check_signature(signed, keys / "other.pub")
+    with pytest.raises(SignatureError, match="ours.pub.*does not fit: Key mismatch"):
+        check_signature(signed, keys / "ours.pub")
+    assert sorted(p.name for p in signed.glob("*.sig")) == ["model.sig"]
+    assert not list(signed.glob(".*"))
+
+
+def change(signed, exported, keys):
+    file = signed / "tflite" / "model.tflite"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def change_all(signed, exported, keys):
+    """What checksums can't show: the card and its sum, both rewritten."""
+    (signed / "MODEL_CARD.md").write_text("Made by somebody else.\n")
+    write_sums(signed)
+
+
+def another_bundle(signed, exported, keys):
+    """All of another bundle that holds, under the signature of the first."""
+    signature = (signed / "model.sig").read_bytes()
+    shutil.rmtree(signed)
+    shutil.copytree(exported / "two" / "bundle", signed)
+    (signed / "model.sig").write_bytes(signature)
+
+
+def swap(signed, exported, keys):
+    """The signature that the same key made for another bundle."""
+    other = shutil.copytree(exported / "two" / "bundle", signed.parent / "other")
+    shutil.copy(sign_bundle(other, keys / "ours.pem"), signed / "model.sig")
+
+
+def another_key(signed, exported, keys):
+    sign_bundle(signed, keys / "other.pem")
+
+
+def another_key_with_our_name(signed, exported, keys):
+    """The signature of another key, which says that it is of ours."""
+    ours = json.loads((signed / "model.sig").read_text())
+    sign_bundle(signed, keys / "other.pem")
+    forged = json.loads((signed / "model.sig").read_text())
+    forged["verificationMaterial"] = ours["verificationMaterial"]
+    (signed / "model.sig").write_text(json.dumps(forged))
+
+
+def remove(signed, exported, keys):
+    (signed / "model.sig").unlink()
+
+
+def link(signed, exported, keys):
+    (signed / "model.sig").rename(signed.parent / "model.sig")
+    (signed / "model.sig").symlink_to(signed.parent / "model.sig")
+
+
+def garbage(signed, exported, keys):
+    (signed / "model.sig").write_bytes(b"\xff no signature")
+
+
+def empty(signed, exported, keys):
+    (signed / "model.sig").write_text("{}")
+
+
+def no_signatures(signed, exported, keys):
+    values = json.loads((signed / "model.sig").read_text())
+    values["dsseEnvelope"]["signatures"] = []
+    (signed / "model.sig").write_text(json.dumps(values))
+
+
+def strange(signed, exported, keys):
+    (signed / ".gitignore").write_text("*")  # which git's own tools would leave out
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (change, "does not fit: Signature mismatch: .*Hash mismatch for 'tflite/model.tflite'"),
+        (change_all, "does not fit: Signature mismatch: .*Hash mismatch for 'MODEL_CARD.md'"),
+        (another_bundle, "does not fit: Signature mismatch: .*Hash mismatch for 'SHA256SUMS'"),
+        (swap, "does not fit: Signature mismatch: .*Hash mismatch for 'SHA256SUMS'"),
+        (another_key, "does not fit: Key mismatch"),
+        (another_key_with_our_name, "whose model.sig that key did not make"),
+        (remove, "which has no model.sig. `mmzoo sign` writes one"),
+        (link, "which has no model.sig"),
+        (garbage, "does not fit: 'utf-8' codec"),
+        (empty, "does not fit: 'verificationMaterial'"),
+        (no_signatures, "does not fit: .*Trust none of its files"),
+        (strange, "does not fit: Signature mismatch: .*Extra files found .*gitignore"),
+    ],
+)
+def test_what_was_not_signed_is_refused(signed, exported, keys, fault, message, monkeypatch):
+    fault(signed, exported, keys)
+    monkeypatch.setattr("mmzoo.export.verify.certify", None)  # no file may be run
+    with pytest.raises(SignatureError, match=f"(?s)signed with the private half of .*{message}"):
+        verify_bundle(signed, keys / "ours.pub")
+
+
+def test_checksums_alone_do_not_find_another_bundle(signed, exported, keys):
+    another_bundle(signed, exported, keys)
+    assert verify_bundle(signed).certificate["holds"]  # why there are signatures
+
+
+@pytest.mark.parametrize("name", ["other.sig", "onnx/model.sig", "model.sig/x"])
+def test_any_other_strange_file_stays_a_breach(exported, tmp_path, name):
+    copy = shutil.copytree(exported / "one" / "bundle", tmp_path / "bundle")
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("x")
+    assert any(f"{name}: not in SHA256SUMS" in breach for breach in changed_sums(copy))
+
+
+def test_a_signed_bundle_may_be_replaced(signed):
+    check_bundle_place(signed)
+    assert bundle.export_bundle is export_bundle
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("no", "No such file"),
+        ("rsa", "no attribute 'curve'"),
+        ("curve", "Unsupported key for curve 'secp256k1'"),
+        ("locked", "Password was not given"),
+        ("garbage", "PEM"),
+    ],
+)
+def test_keys_that_can_not_be_used(signed, keys, name, reason):
+    (keys / "garbage.pem").write_text("no key")
+    (keys / "garbage.pub").write_text("no key")
+    message = rf"Expected a private elliptic key .*{name}.pem: .*{reason}.*`openssl ecparam"
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        sign_bundle(signed, keys / f"{name}.pem")
+    if name == "locked":
+        return  # its public half is as good as any
+    message = rf"Expected a public elliptic key .*{name}.pub: .*{reason}.*`openssl ec -in"
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        verify_bundle(signed, keys / f"{name}.pub")
+
+
+def test_a_bundle_that_does_not_hold_is_not_signed(exported, keys, tmp_path):
+    copy = shutil.copytree(exported / "one" / "bundle", tmp_path / "bundle")
+    certificate = json.loads((copy / "certificate.json").read_text())
+    for values, reason in [
+        ({"holds": False}, "its certificate does not hold"),
+        ({"manifest_sha256": "0"}, "manifest.json is not the one"),
+        ({}, "MODEL_CARD.md: not as SHA256SUMS says"),
+    ]:
+        (copy / "certificate.json").write_text(json.dumps(certificate | values))
+        write_sums(copy)
+        if not values:
+            (copy / "MODEL_CARD.md").write_text("?")
+        with pytest.raises(ValueError, match=f"as it was certified, to sign.*{reason}"):
+            sign_bundle(copy, keys / "ours.pem")
+    assert not (copy / "model.sig").exists()
+
+
+def test_without_the_package_its_pip_line_is_named(signed, keys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    for act in (
+        lambda: sign_bundle(signed, keys / "ours.pem"),
+        lambda: verify_bundle(signed, keys / "ours.pub"),
+    ):
+        with pytest.raises(ImportError, match=r"model-signing.*`pip install mmzoo\[signing\]`"):
+            act()
+
+
+def test_the_commands(exported, keys, tmp_path):
+    def mmzoo(*arguments):
+        command = [sys.executable, "-m", "mmzoo", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    copy = shutil.copytree(exported / "one" / "bundle", tmp_path / "bundle")
+    assert "model.sig" not in mmzoo("verify", copy).stdout
+    done = mmzoo("verify", copy, "--public-key", keys / "ours.pub")
+    assert done.returncode == 1 and "which has no model.sig" in done.stderr
+    done = mmzoo("sign", copy, "--key", keys / "ours.pem")
+    assert done.returncode == 0 and done.stdout.startswith("Signed: "), done.stderr
+    done = mmzoo("verify", copy, "--public-key", keys / "ours.pub")
+    assert done.returncode == 0 and "Signed with the key of" in done.stdout, done.stderr
+    done = mmzoo("verify", copy)
+    assert done.returncode == 0
+    assert "model.sig is there, but was not checked: pass --public-key" in done.stdout
+    done = mmzoo("verify", copy, "--public-key", keys / "other.pub")
+    assert done.returncode == 1 and "Key mismatch" in done.stderr
