@@ -9,6 +9,7 @@ import tensorflow as tf
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
 from mmzoo.export.manifest import Tensor, signature_names
+from mmzoo.export.model_checks import check_model
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.part_checks import WHOLE
 from mmzoo.export.parts import FEW, feels_absence, find_parts
@@ -185,7 +186,7 @@ def answers(
         (an input shorter than a convolution) to its reason.
 
     Raises:
-        ValueError: If Keras can't run the samples themselves.
+        ValueError: If Keras can't run the samples themselves, or as `check_model`.
     """
     inputs, _ = describe(model, tokenizers)
     sets = {"samples": samples}
@@ -207,6 +208,7 @@ def answers(
                 f"{', absent modalities as zeros' * (key == 'subsets')}. Keras answered: "
                 f"{keras_reason(error)}"
             ) from error
+    check_model(model, samples, found, subsets)
     refused = {}
     for key, values in other_sizes(samples, inputs).items():
         try:

@@ -9,7 +9,7 @@ import numpy as np
 OUT_OF_LINE = ("_XlaMustCompile", "_noinline")
 
 
-def rewrite_graph(saved: Path) -> None:
+def rewrite_graph(saved: Path) -> int:
     """Rewrites a SavedModel in place, for a converter to read.
 
     - Functions that are to be compiled by XLA become plain ones, which can be put in line.
@@ -18,30 +18,38 @@ def rewrite_graph(saved: Path) -> None:
 
     Args:
         saved: Its folder.
+
+    Returns:
+        How many functions and slices were rewritten.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
     path = saved / "saved_model.pb"
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    count = 0
     for meta in model.meta_graphs:
         for function in meta.graph_def.library.function:
+            count += OUT_OF_LINE[0] in function.attr
             for name in OUT_OF_LINE:
                 function.attr.pop(name, None)
             for node in function.node_def:
                 for name in OUT_OF_LINE:
                     node.attr.pop(name, None)
-            _expand_axes(function)
+            count += _expand_axes(function)
     path.write_bytes(model.SerializeToString())
+    return count
 
 
 def _expand_axes(function):
     constants = {node.name: node for node in function.node_def if node.op == "Const"}
-    nodes = []
+    nodes, count = [], 0
     for node in function.node_def:
         axes = _new_axes(node, constants) if node.op == "StridedSlice" else None
+        count += axes is not None
         nodes += [node] if axes is None else _expansions(node, axes)
     del function.node_def[:]
     function.node_def.extend(nodes)
+    return count
 
 
 def _new_axes(node, constants):

@@ -37,8 +37,8 @@ def split_towers(model: keras.Model) -> Towers | None:
     behind `HideAbsent`: whether it is there is asked again where the modalities are joined.
 
     Returns:
-        None if there is no such layer, or if something else reads such an input too. Models
-        that read more than one input are looked into.
+        None if there is no such layer, if something else reads such an input too, or if layers
+        of one name would come together. Models that read more than one input are looked into.
     """
     given = {t.name: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name) for t in model.inputs}
     origin = {id(tensor): name for name, tensor in given.items()}
@@ -88,20 +88,32 @@ def split_towers(model: keras.Model) -> Towers | None:
     names = {m: {k: n for k, n in keys.items() if n in read} for m, keys in names.items()}
     named = [tensor.name for tensor in describe(model)[1]]
     outputs = dict(zip(named, leaves(outputs, "outputs"), strict=True))
+    operations = {id(each): each.name for each in _operations_of(keras.tree.flatten(outputs))}
+    if len(set(operations.values())) < len(operations):
+        return None  # models that were looked into have layers of one name: Keras joins no such
     return Towers(encoders, names, keras.Model(taken, outputs, name=f"{model.name}_head"))
 
 
 def _inputs_of(outputs):
     """Names of the inputs that symbolic tensors are made of."""
-    found, seen, waiting = set(), set(), list(outputs)
+    return {
+        tensor.name
+        for operation, index in _nodes_of(outputs)
+        if not operation._inbound_nodes[index].input_tensors
+        for tensor in operation._inbound_nodes[index].output_tensors
+    }
+
+
+def _operations_of(outputs):
+    return [operation for operation, _ in _nodes_of(outputs)]
+
+
+def _nodes_of(outputs):
+    """Every operation that symbolic tensors are made by, with the index of its call."""
+    found, waiting = {}, list(outputs)
     while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        operation, index, _ = tensor._keras_history
-        before = operation._inbound_nodes[index].input_tensors
-        if not before:
-            found.add(tensor.name)
-        waiting += before
-    return found
+        operation, index, _ = waiting.pop()._keras_history
+        if (id(operation), index) not in found:
+            found[id(operation), index] = operation, index
+            waiting += operation._inbound_nodes[index].input_tensors
+    return list(found.values())

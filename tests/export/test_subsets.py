@@ -11,7 +11,7 @@ from keras import layers, ops
 from mmzoo import fusion
 from mmzoo.encoders.blocks import MaskedPooling
 from mmzoo.encoders.text import ByteTokens
-from mmzoo.export import ParityError, export_bundle, to_onnx, verify_bundle
+from mmzoo.export import ParityError, export_bundle, prove, to_onnx, verify_bundle
 from mmzoo.export.certificate import certify
 from mmzoo.export.manifest import Tensor
 from mmzoo.export.predict import predict_sample
@@ -168,7 +168,12 @@ def test_presence_is_an_input_of_every_signature(exported):
 
 
 @pytest.mark.parametrize("felt, shown", [("audio", "NaN|not finite"), ("text", "difference")])
-def test_a_model_that_feels_what_is_absent_does_not_pass(felt, shown, tmp_path):
+def test_a_model_that_feels_what_is_absent_does_not_pass(felt, shown, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="feels nothing of what an absent.*HideAbsent"):
+        export_bundle(small_model(felt), tmp_path / "bundle", samples=small_samples())
+    assert not (tmp_path / "bundle").exists()
+    # Nor does a file that does so by itself.
+    monkeypatch.setattr(prove, "check_model", lambda *_: None)
     with pytest.raises(ParityError, match=shown) as caught:
         export_bundle(small_model(felt), tmp_path / "bundle", samples=small_samples())
     failed = {
