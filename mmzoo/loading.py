@@ -1,6 +1,7 @@
 """Keras archives, read with every layer of mmzoo known."""
 
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import keras
 
@@ -32,9 +33,22 @@ def load_keras(path, *, trust: bool = False) -> keras.Model:
     if not path.is_file():
         raise FileNotFoundError(f"Expected a .keras file. Received: {path}, no such file.")
     try:
+        _check_archive(path)
         return keras.models.load_model(path, compile=False, safe_mode=not trust)
-    except (ValueError, KeyError, OSError, TypeError) as error:
+    except (ValueError, KeyError, OSError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"Expected a Keras 3 archive (.keras). Received: {path}, which Keras can't "
             f"load: {error}"
         ) from error
+
+
+def _check_archive(path):
+    """Raises unless every member is whole, and none would leave the folder it is unpacked to."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"its member {damaged!r} is damaged")
+        for name in archive.namelist():
+            place = PurePosixPath(name.replace("\\", "/"))
+            if place.is_absolute() or ".." in place.parts:
+                raise ValueError(f"its member {name!r} leads out of the archive")

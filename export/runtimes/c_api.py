@@ -7,6 +7,7 @@ ctypes, and TensorFlow's Python package is never imported.
 
 import ctypes
 import importlib.util
+import re
 import sys
 import types
 from pathlib import Path
@@ -17,6 +18,13 @@ _STRING = 7  # TF_STRING
 _DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 9: "int64", 10: "bool"}
 _CODES = {name: code for code, name in _DTYPES.items()}
 _STRING_BYTES = 24  # sizeof(TF_TString)
+# What no model needs to compute. A SavedModel's own saving and restoring have other names.
+FILES = re.compile(
+    r"^(WriteFile|ReadFile|MatchingFiles|WholeFileReader|TextLineReader|TFRecordReader|"
+    r"FixedLengthRecordReader|TextLineDataset|TFRecordDataset|FixedLengthRecordDataset|"
+    r"EagerPyFunc|PyFunc|PyFuncStateless|Rpc|TryRpc|SaveDataset|LoadDataset|CSVDataset|"
+    r"SqlDataset|DebugIdentity)(V\d+)?$"
+)
 
 
 class _Output(ctypes.Structure):
@@ -73,10 +81,23 @@ def _library():
     return library
 
 
+def _refuse_file_operators(path):
+    """Raises ValueError if a SavedModel could read or write files, or run Python, of its own."""
+    from mmzoo.hub.saved_model import find_operators
+
+    found = sorted(name for name in find_operators(path) if FILES.search(name))
+    if found:
+        raise ValueError(
+            f"Expected a SavedModel that computes and no more. Received: {path}, with the "
+            f"operators {found}, which touch files or run other code. It was not loaded."
+        )
+
+
 class Runtime:
     """A session on one signature of a SavedModel."""
 
     def __init__(self, path: Path, signature: str):
+        _refuse_file_operators(path)  # before it is loaded, which runs a part of it
         self._lib = _library()
         self._status = self._lib.TF_NewStatus()
         graph, meta = self._load(path)

@@ -76,7 +76,9 @@ def run_artifact(
         # -P: no module of the user's own folder takes the place of an installed one.
         command = [sys.executable, "-P", "-m", "mmzoo.export.runtimes.worker", job_path]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=time_limit
+            )
         except subprocess.TimeoutExpired as error:
             raise RuntimeFailure(
                 f"{format}: expected {artifact} to finish in {time_limit:.0f} s. It did not."

@@ -131,6 +131,23 @@ def read_saved_model(folder: str | Path) -> SavedModel:
     )
 
 
+def find_operators(folder: str | Path) -> set[str]:
+    """The names of all operators of a SavedModel, in its graph and its functions.
+
+    Raises:
+        SavedModelError: If there is no `saved_model.pb`, or it is damaged.
+    """
+    path = Path(folder) / "saved_model.pb"
+    if not path.is_file():
+        raise SavedModelError("there is no saved_model.pb")
+    model = _parse("SavedModel", path.read_bytes(), "saved_model.pb")
+    graphs = [graph.graph for graph in model.meta_graphs]
+    found = {node.op for graph in graphs for node in graph.node}
+    return found | {
+        node.op for graph in graphs for made in graph.library.function for node in made.node
+    }
+
+
 def with_one_signature(content: bytes, name: str) -> bytes:
     """A `saved_model.pb` again, with one of its signatures alone, as `serving_default`.
 
