@@ -14,6 +14,7 @@ from mmzoo.export.manifest import (
     PATHS,
     QUANTIZED,
     SCHEMA,
+    STRINGS,
     VARIANTS,
     Bundle,
     check_bundle_place,
@@ -25,6 +26,7 @@ from mmzoo.export.prove import answers, choose_parts, describe_signatures, in_ha
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.serving import write_serving
 from mmzoo.export.signature import describe, load_model
+from mmzoo.export.strings import check_strings, describe_operators, write_strings
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.export.to_tflite import write_tflite
@@ -56,6 +58,8 @@ def export_bundle(
         formats: Any of "saved_model", "tflite", "onnx", and of the variants:
             "tflite-batch1" (one sample of the samples' size, for browsers and GPU delegates),
             "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-dynamic", "onnx-int8".
+            And "onnx-strings" and "tflite-strings", which take texts as strings, by operators of
+            onnxruntime-extensions and tensorflow-text.
         samples: Real samples. None: the Concept-128 test samples.
         classes: Optional class names, in the order of the scores.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
@@ -74,6 +78,7 @@ def export_bundle(
     Raises:
         ValueError: If a format is unknown, `path` is a folder of something else, or a
             format can't carry the model.
+        ImportError: If a package is missing that a format needs.
         ParityError: If an artifact's answers differ; nothing is left at `path`.
     """
     quantize = dict(quantize or {})
@@ -92,6 +97,8 @@ def export_bundle(
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
+    for name in set(STRINGS) & set(formats):
+        check_strings(name, model, tokenizers)
     samples = default_samples(inputs, tokenizers) if samples is None else samples
     samples = samples.with_ids(tokenizers).fit(inputs)
     parts = {}
@@ -104,6 +111,9 @@ def export_bundle(
             (place / PATHS[name]).parent.mkdir()
             if name in VARIANTS:
                 write_variant(name, place, model, samples, quantize, tokenizers)
+                continue
+            if name in STRINGS:
+                write_strings(name, place, model, tokenizers)
                 continue
             options = {}
             if name == "saved_model":
@@ -127,6 +137,8 @@ def export_bundle(
             entry = manifest["formats"][name]
             entry["quantized"] = quantization(name, model, quantize)
             entry["metric_limit"] = metric_limit
+        for name in set(STRINGS) & set(formats):
+            manifest["formats"][name] |= describe_operators(name, tokenizers)
         if FIXED in formats:
             entry = manifest["formats"][FIXED]
             entry["signatures"]["portable"] = _fixed(manifest, samples, reference)

@@ -39,6 +39,11 @@ def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> 
         "",
         *artifacts_table(certificate),
     ]
+    for name, entry in manifest.get("formats", {}).items():
+        if entry.get("operators"):
+            lines += ["", f"`{name}` takes text as strings, by operators of "
+                      f"{', '.join(entry['operators'])}."]  # fmt: skip
+            lines += [f"- Not held to Keras' answer: {text}" for text in entry["differs"]]
     first = next(iter(certificate["formats"].values()))
     if first["subsets"]:
         lines += ["", "## Accuracy by what is present", "", "| present | accuracy | samples |"]

@@ -11,7 +11,17 @@ from mmzoo._version import __version__
 from mmzoo.export.blame import first_wrong
 from mmzoo.export.checks import for_signature, name_breaches, plan_checks
 from mmzoo.export.limits import limit_breaches
-from mmzoo.export.manifest import FIXED, PARTS, PATHS, QUANTIZED, Tensor, runtime_of, scores_output
+from mmzoo.export.manifest import (
+    FIXED,
+    PARTS,
+    PATHS,
+    QUANTIZED,
+    STRINGS,
+    Tensor,
+    reader_of,
+    runtime_of,
+    scores_output,
+)
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.part_checks import check_parts
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
@@ -53,6 +63,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         "keras",
         "ai-edge-litert",
         "onnxruntime",
+        "onnxruntime-extensions",
         "onnx",
         "tf2onnx",
     )
@@ -71,7 +82,8 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     runtime, package = RUNTIMES[runtime_of(name)]
     result = {
         "holds": False,
-        "runtime": f"{runtime} {_version(package)}",
+        "runtime": f"{runtime} {_version(package)}"
+        + (f", {STRINGS[name]} {_version(STRINGS[name])}" if name in STRINGS else ""),
         "bytes": _size(bundle / entry["path"]),
         "checks": [],
         "latency_ms": {},  # these five are of the last signature, `portable`
@@ -101,7 +113,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         wanted += len(lines) * len(manifest["outputs"])
         try:
             run = run_artifact(
-                runtime_of(name), bundle / entry["path"],
+                reader_of(name), bundle / entry["path"],
                 for_signature(samples.inputs | (samples.texts if strings else {}),
                                tensors["inputs"]),
                 plan, signature=signature,
@@ -152,7 +164,8 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         result["checks"] += checks
         result["breaches"] += breaches
         wanted += count
-    if name not in QUANTIZED:  # of these each runtime rounds otherwise
+    # Of quantised files each runtime rounds otherwise; strings no second one reads.
+    if name not in QUANTIZED and name not in STRINGS:
         result["second_readers"] = check_second_readers(
             runtime_of(name), bundle / entry["path"], samples, inputs, reference, stated,
             name == FIXED, manifest["half_precision"],

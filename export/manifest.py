@@ -14,9 +14,14 @@ QUANTIZED = (
     "tflite-float16", "tflite-dynamic", "tflite-int8", "tflite-mixed", "onnx-dynamic", "onnx-int8",
 )  # fmt: skip
 VARIANTS = (FIXED, *QUANTIZED)
+# Text comes in as strings; and the package whose operators read them. Never among ALL: who runs
+# such a file needs that package too.
+STRINGS = {"onnx-strings": "onnxruntime-extensions", "tflite-strings": "tensorflow-text"}
 ALL = tuple(name for name in (*FORMATS, *VARIANTS) if name != "tflite-mixed")
 FILES = {"saved_model": "1", "tflite": "model.tflite", "onnx": "model.onnx"}
-PATHS = {name: f"{name}/{FILES[name.partition('-')[0]]}" for name in (*FORMATS, *VARIANTS)}
+PATHS = {
+    name: f"{name}/{FILES[name.partition('-')[0]]}" for name in (*FORMATS, *VARIANTS, *STRINGS)
+}
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
@@ -63,6 +68,15 @@ class Tensor:
 def runtime_of(name: str) -> str:
     """The format that a variant is a file of: "tflite" of "tflite-int8"."""
     return name.partition("-")[0]
+
+
+def reader_of(name: str) -> str:
+    """What runs an artifact: one of `runtimes.worker.RUNTIMES`."""
+    if name in STRINGS:
+        return {"onnx": "onnx with extensions", "tflite": "tflite with tensorflow-text"}[
+            runtime_of(name)
+        ]
+    return runtime_of(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +135,14 @@ def _check_manifest(manifest):
         if name == FIXED:
             found, expected = ({s: [(t["name"], t["dtype"]) for t in each[s]] for s in each}
                                for each in (found, portable))  # fmt: skip
+        elif name in STRINGS:
+            expected = portable | {"inputs": with_strings(manifest["inputs"])}
         else:
             expected = portable
         if found != expected:
             raise ValueError(f"the signatures of {name!r} are not {sorted(wanted)} of its tensors")
+        if entry.get("operators", []) != ([STRINGS[name]] if name in STRINGS else []):
+            raise ValueError(f"{name!r} needs the operators of {entry.get('operators')}")
         for signature in entry["signatures"].values():
             for tensor in (*signature["inputs"], *signature["outputs"]):
                 _ = tensor["name"], tensor["dtype"], tensor["shape"]
@@ -149,11 +167,27 @@ def signature_names(name: str, inputs: list[dict], outputs: list[dict]) -> list[
     A SavedModel has `serving_default`, with text as strings, beside `portable`; unless text
     comes in and an output has a free axis: strings carry no length that all would share.
     """
-    text = any(Tensor.from_json(tensor).is_text for tensor in inputs)
-    free = any(size is None for tensor in outputs for size in tensor["shape"][1:])
-    if name == "saved_model" and not (text and free):
+    if name == "saved_model" and has_string_signature(inputs, outputs):
         return ["serving_default", "portable"]
     return ["portable"]
+
+
+def has_string_signature(inputs: list[dict], outputs: list[dict]) -> bool:
+    """Whether a model of these tensors can take its texts as strings, if it takes any."""
+    text = any(Tensor.from_json(tensor).is_text for tensor in inputs)
+    free = any(size is None for tensor in outputs for size in tensor["shape"][1:])
+    return not (text and free)
+
+
+def with_strings(inputs: list[dict]) -> list[dict]:
+    """A model's inputs, as JSON, with a string `(batch,)` in place of each text."""
+    found = {}
+    for each in inputs:
+        tensor = Tensor.from_json(each)
+        source = tensor.tokens_of or tensor.name
+        text = {"name": source, "dtype": "string", "shape": [None]}
+        found[source] = text if tensor.is_text else each
+    return list(found.values())
 
 
 def changed_files(folder: Path, manifest: dict, name: str) -> list[str]:

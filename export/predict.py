@@ -5,10 +5,11 @@ import numpy as np
 from mmzoo.export.manifest import (
     FIXED,
     PATHS,
+    STRINGS,
     Tensor,
     changed_files,
     load_bundle,
-    runtime_of,
+    reader_of,
     scores_output,
 )
 from mmzoo.export.runtimes.process import run_artifact
@@ -60,7 +61,8 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             "Expected one output with a score a class, or one called 'probability'. Received: "
             f"{manifest['outputs']}. Export the model with its class names (--classes FILE)."
         )
-    tokenized = any(tensor.tokens_of for tensor in tensors)
+    strings = format in STRINGS
+    tokenized = any(tensor.tokens_of for tensor in tensors) and not strings
     if tokenized and "saved_model" not in manifest["formats"]:
         raise ValueError(
             "Expected a bundle with a SavedModel, whose signature `tokenize` makes token ids of "
@@ -74,6 +76,9 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
     for tensor in tensors:
         if tensor.presence_of:
             inputs[tensor.name] = np.array([tensor.presence_of in values])
+        elif tensor.is_text and strings:
+            source = tensor.tokens_of or tensor.name
+            inputs[source] = np.array([values.get(source, "").encode()], "S")
         elif tensor.name in values and not tensor.tokens_of:
             inputs[tensor.name] = _read(tensor.name, values[tensor.name], manifest)[None]
         elif not tensor.tokens_of:  # absent: whatever is there is not felt
@@ -91,7 +96,7 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
     if format == FIXED:
         inputs = {n: _to_size(v, manifest["samples"]["shapes"][n]) for n, v in inputs.items()}
     artifact = bundle.path / manifest["formats"][format]["path"]
-    scores = run_artifact(runtime_of(format), artifact, inputs, [(1, 1)]).outputs[0][output][0]
+    scores = run_artifact(reader_of(format), artifact, inputs, [(1, 1)]).outputs[0][output][0]
     if not np.isfinite(scores).all():
         raise ValueError(f"Expected finite scores. {format} answered NaN in {output!r}.")
     classes = manifest["classes"] or [str(k) for k in range(len(scores))]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
-from mmzoo.export.manifest import Tensor, signature_names
+from mmzoo.export.manifest import STRINGS, Tensor, signature_names, with_strings
 from mmzoo.export.model_checks import check_model
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.part_checks import WHOLE
@@ -155,14 +155,10 @@ def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) 
         "inputs": [tensor.to_json() for tensor in inputs],
         "outputs": [tensor.to_json() for tensor in outputs],
     }
-    strings = {}
-    for tensor in inputs:
-        source = tensor.tokens_of or tensor.name
-        text = {"name": source, "dtype": "string", "shape": [None]}
-        strings[source] = text if tensor.is_text else tensor.to_json()
+    strings = {**portable, "inputs": with_strings(portable["inputs"])}
     signatures = {
-        "serving_default": {**portable, "inputs": list(strings.values())},
-        "portable": portable,
+        "serving_default": strings,
+        "portable": strings if name in STRINGS else portable,
     }
     return {key: signatures[key] for key in signature_names(name, **portable)}
 

@@ -12,6 +12,8 @@ _DTYPES = {
 class Runtime:
     """A session on an ONNX file, which has one signature: `portable`."""
 
+    library: str | None = None  # path of one with more operators
+
     def __init__(self, path: Path, signature: str):
         try:
             import onnxruntime
@@ -25,6 +27,8 @@ class Runtime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 2
         options.log_severity_level = 3
+        if self.library is not None:
+            options.register_custom_ops_library(self.library)
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )

@@ -17,8 +17,10 @@ RUNTIMES = {
     "tflite": "litert",
     "tflite without XNNPACK": "litert_plain",
     "tflite by OpenVINO": "openvino_runtime",
+    "tflite with tensorflow-text": "litert_text",
     "onnx": "onnx_runtime",
     "onnx by OpenVINO": "openvino_runtime",
+    "onnx with extensions": "onnx_extensions",
 }
 
 
