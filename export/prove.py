@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.export.answer_at import Refused, answer_at
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
 from mmzoo.export.manifest import STRINGS, Tensor, signature_names, with_strings
@@ -15,7 +16,7 @@ from mmzoo.export.part_checks import WHOLE
 from mmzoo.export.parts import FEW, feels_absence, find_parts
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe, keras_reason, load_model
-from mmzoo.export.sizes import Refused, answer_at, other_sizes
+from mmzoo.export.sizes import other_sizes
 from mmzoo.export.subsets import draw_subsets
 from mmzoo.export.tokens import split_tokenizers
 from mmzoo.export.towers import HALF

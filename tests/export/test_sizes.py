@@ -6,10 +6,11 @@ import pytest
 from keras import layers
 
 from mmzoo.export import export_bundle, verify_bundle
+from mmzoo.export.answer_at import Refused, answer_at
 from mmzoo.export.checks import plan_checks
 from mmzoo.export.manifest import Tensor
 from mmzoo.export.samples import Samples
-from mmzoo.export.sizes import Refused, answer_at, is_large, other_sizes
+from mmzoo.export.sizes import is_large, other_sizes
 
 TENSORS = [
     Tensor("image", "uint8", (None, None, None, 3)),

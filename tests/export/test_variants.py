@@ -204,7 +204,7 @@ def test_a_loss_over_the_limit_leaves_nothing(tmp_path):
         )  # fmt: skip
     # The layer with the stretched scale.
     assert re.search(
-        r"tflite-mixed: the first operator that goes wrong is '\S*numbers_encoder_1/wide_1/\S+', by",
+        r"tflite-mixed: the first operator that goes wrong is '\S*numbers_encoder_1/wide_1/\S+'",
         str(caught.value),
     )
     assert not (tmp_path / "bundle").exists()
