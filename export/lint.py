@@ -24,13 +24,10 @@ REFUSED = {
     "Bucketize": (("onnx",), "Sum ops.cast(x[..., None] >= boundaries, 'int32') instead."),
     "LookupTableFindV2": (BOTH, "Gather from a table that is a weight, or map ids before."),
     "DenseBincount": (("tflite",), "Use the sum or maximum of ops.one_hot instead."),
-    "TensorListReserve": (
-        ("tflite",),
-        "A loop needs a fixed batch: unroll=True with an input of fixed length, or the format "
-        "tflite-batch1.",
-    ),
 }
-WAYS_OUT = {
+WAYS_OUT = {  # of what some models may have: the converter says
+    "TensorListReserve": "A loop needs results of fixed shape, and a recurrent layer a fixed "
+    "batch: unroll=True with an input of fixed length, or the format tflite-batch1.",
     "Erf": "Use approximate=True, or ops.tanh.",
     "Erfinv": "Leave it out of the exported model.",
 }
@@ -58,14 +55,13 @@ class Finding:
         return f"{self.operator} in {place}. {self.way_out}".strip()
 
 
-def lint_graph(saved: Path, model: keras.Model, format: str, fixed: bool = False) -> list[Finding]:
+def lint_graph(saved: Path, model: keras.Model, format: str) -> list[Finding]:
     """Finds what a format can't carry in the SavedModel that is to be converted.
 
     Args:
         saved: Folder of the SavedModel.
         model: The functional model that it was written from.
         format: "tflite" or "onnx".
-        fixed: Whether all of its sizes are fixed, the batch too.
 
     Returns:
         A `Finding` for each operator and layer, the first of a kind first.
@@ -79,15 +75,15 @@ def lint_graph(saved: Path, model: keras.Model, format: str, fixed: bool = False
             if re.match(r"__inference__traced_(save|restore)", function.signature.name):
                 continue
             for node in function.node_def:
-                way_out = _way_out(node, format, fixed)
+                way_out = _way_out(node, format)
                 if way_out is not None:
                     found[Finding(node.op, layer_of(node.name, model), way_out)] = None
     return list(found)
 
 
-def _way_out(node, format, fixed):
+def _way_out(node, format):
     formats, way_out = REFUSED.get(node.op, ((), ""))
-    if format in formats and not (fixed and node.op == "TensorListReserve"):
+    if format in formats:
         return way_out
     # A cast is how half precision ends; what else is computed so has no operator.
     kind = node.attr["T"].type if "T" in node.attr and node.op in ("MatMul", "BatchMatMulV2",
@@ -103,9 +99,9 @@ def _way_out(node, format, fixed):
     return None
 
 
-def check_graph(saved: Path, model: keras.Model, format: str, fixed: bool = False) -> None:
+def check_graph(saved: Path, model: keras.Model, format: str) -> None:
     """Raises ValueError, with each layer and its way out, if a format can't carry a model."""
-    found = lint_graph(saved, model, format, fixed)
+    found = lint_graph(saved, model, format)
     if found:
         raise ValueError(refusal(format, found))
 

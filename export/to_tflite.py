@@ -47,7 +47,7 @@ def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
     """As `to_tflite`, unproven: for what is proven later. `shapes`: fixed ones, by input."""
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"], shapes=shapes)
-        check_graph(saved, model, "tflite", fixed=shapes is not None)
+        check_graph(saved, model, "tflite")
         rewrite_graph(saved)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(saved), signature_keys=["portable"]

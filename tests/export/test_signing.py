@@ -159,10 +159,10 @@ def strange(signed, exported, keys):
 @pytest.mark.parametrize(
     "fault, message",
     [
-        (change, "does not fit: Signature mismatch: .*Hash mismatch for 'tflite/model.tflite'"),
-        (change_all, "does not fit: Signature mismatch: .*Hash mismatch for 'MODEL_CARD.md'"),
-        (another_bundle, "does not fit: Signature mismatch: .*Hash mismatch for 'SHA256SUMS'"),
-        (swap, "does not fit: Signature mismatch: .*Hash mismatch for 'SHA256SUMS'"),
+        (change, r"does not fit: Signature mismatch: .*Hash mismatch for \W*tflite/model\.tflite"),
+        (change_all, r"does not fit: Signature mismatch: .*Hash mismatch for \W*MODEL_CARD\.md"),
+        (another_bundle, r"does not fit: Signature mismatch: .*Hash mismatch for \W*SHA256SUMS"),
+        (swap, r"does not fit: Signature mismatch: .*Hash mismatch for \W*SHA256SUMS"),
         (another_key, "does not fit: Key mismatch"),
         (another_key_with_our_name, "whose model.sig that key did not make"),
         (remove, "which has no model.sig. `mmzoo sign` writes one"),
