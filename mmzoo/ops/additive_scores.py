@@ -87,7 +87,10 @@ def additive_scores(left, right, v):
 
 def _formula(left, right, v):
     hidden = tf.tanh(left[:, :, None] + right[:, None])  # (batch, T, S, H)
-    return tf.squeeze(tf.matmul(hidden, v[:, None]), -1)
+    # As a matrix: of a 4D tensor whose second axis is 1, TensorFlow 2.21's `matmul` by a matrix
+    # writes past the end of its memory on processors with oneDNN (tensorflow issue 117700).
+    sums = tf.matmul(tf.reshape(hidden, [-1, tf.shape(v)[0]]), v[:, None])
+    return tf.reshape(sums, tf.shape(hidden)[:-1])
 
 
 def _kernel(left, right, v):

@@ -374,3 +374,13 @@ def test_in_a_compiled_keras_model():
 def test_shape_error(shapes):
     with pytest.raises(ValueError, match=r"Expected `left` \(batch, T, H\), .* Received: "):
         additive_scores(*(tf.zeros(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("rows", [1, None])
+def test_the_formula_multiplies_matrices_alone(rows):
+    """Of a 4D tensor whose second axis is 1, TensorFlow 2.21 with oneDNN corrupts its memory."""
+    specs = [tf.TensorSpec((None, size, 2)) for size in (rows, None)] + [tf.TensorSpec((2,))]
+    with portable_operators():
+        traced = tf.function(additive_scores).get_concrete_function(*specs)
+    operators = {operation.type for operation in traced.graph.get_operations()}
+    assert "MatMul" in operators and not any("BatchMatMul" in each for each in operators)
