@@ -21,6 +21,7 @@ from mmzoo.export.manifest import (
     scores_output,
     write_sums,
 )
+from mmzoo.export.model_checks import check_padding
 from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.prove import answers, choose_parts, describe_signatures, in_half_precision
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
@@ -104,6 +105,8 @@ def export_bundle(
     parts = {}
     if "saved_model" in formats:
         parts = choose_parts(model, tokenizers, samples)
+        if "serving_default" in describe_signatures("saved_model", inputs, outputs):
+            check_padding(model, samples, inputs)
     reference, refused = answers(model, samples, original, tokenizers, parts)
     with beside(path) as place:
         place.mkdir()

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.export.manifest import Tensor
 from mmzoo.export.parity import compare
 from mmzoo.export.samples import Samples
 from mmzoo.export.signature import call
@@ -27,15 +28,7 @@ def check_model(model: keras.Model, samples: Samples, answers: dict, subsets=Non
         answers: The answers of "samples" and "subsets", dicts of output to array.
         subsets: `Subsets` of the samples; None if the model takes no presence.
     """
-    for key in answers:
-        for name, value in answers[key].items():
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                count = int((~np.isfinite(value)).reshape(len(value), -1).any(1).sum())
-                raise ValueError(
-                    f"Expected a model whose answers are finite. Received: NaN or infinity in "
-                    f"output {name!r} on {count} of {len(value)} {key}. Look at the samples, or "
-                    "for a logarithm or a division that meets zero."
-                )
+    check_finite(answers)
     together = _run(model, samples.inputs, slice(FEW))
     for k in range(FEW):
         alone = _run(model, samples.inputs, slice(k, k + 1))
@@ -63,6 +56,55 @@ def check_model(model: keras.Model, samples: Samples, answers: dict, subsets=Non
                 f"{found.breaches[0]}. Hide it before its encoder (mmzoo.fusion.HideAbsent), and "
                 "pass `presence` to the fusion."
             )
+
+
+def check_finite(answers: dict) -> None:
+    """Raises ValueError at NaN or infinity among answers: dict of key, output to array."""
+    for key in answers:
+        for name, value in answers[key].items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                count = int((~np.isfinite(value)).reshape(len(value), -1).any(1).sum())
+                raise ValueError(
+                    f"Expected a model whose answers are finite. Received: NaN or infinity in "
+                    f"output {name!r} on {count} of {len(value)} {key}. Look at the samples, or "
+                    "for a logarithm or a division that meets zero, such as a mean over nothing."
+                )
+
+
+def check_padding(model: keras.Model, samples: Samples, inputs: list[Tensor]) -> None:
+    """Raises ValueError if a model feels how far a text is padded.
+
+    Where texts are strings, each is padded to the longest of its batch, so that its answer
+    would depend on the others.
+
+    Args:
+        model: Functional model.
+        samples: What it is compared on.
+        inputs: The model's; texts with a free length count.
+    """
+    free = [t for t in inputs if t.is_text and not t.tokens_of and t.shape[1] is None]
+    for text in free:
+        lengths = [len(row.tobytes().rstrip(b"\0")) for row in samples.inputs[text.name]]
+        for k in np.argsort(lengths, kind="stable")[:FEW]:
+            few = {name: value[k : k + 1] for name, value in samples.inputs.items()}
+            short = few[text.name][:, : max(lengths[k], 1)]
+            try:
+                padded, alone = (
+                    _run(model, few | {text.name: np.pad(short, ((0, 0), (0, more)))}, slice(1))
+                    for more in (8, 0)
+                )
+            except (tf.errors.InvalidArgumentError, ValueError):
+                continue  # too short for it: the sizes that Keras refuses are on record
+            for name, value in alone.items():
+                found = compare(value, padded[name], SAME)
+                if found.breaches:
+                    raise ValueError(
+                        f"Expected a model that does not feel how far {text.name!r} is padded, "
+                        "since strings are padded to the longest of their batch. Received: output "
+                        f"{name!r}, another one with 8 more zeros: {found.breaches[0]}. Mask the "
+                        "zeros in its encoder, as mmzoo.encoders.text does, give the input a "
+                        "fixed length, or export without the signature serving_default."
+                    )
 
 
 def _run(model, inputs, rows):

@@ -52,8 +52,8 @@ def find_parts(model: keras.Model, tokenizers=(), picture_size=None) -> dict[str
         - `encode_<modality>`, for each encoder: its raw input to what the encoder gives;
         - `fuse`: that of all encoders, and presence, to the model's outputs;
         - `explain`: the model's inputs to its attention maps and the weights of its modalities;
-        - `encoded`: pictures as JPEG or PNG bytes, `image_bytes`, texts as strings. A picture
-          is taken as it is stored: an EXIF orientation is not applied.
+        - `encoded`: pictures as JPEG or PNG bytes, `image_bytes`, turned as their EXIF data
+          says; texts as strings.
     """
     inputs, outputs = describe(model, tokenizers)
     parts: dict[str, Part] = {}

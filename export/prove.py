@@ -10,10 +10,11 @@ from mmzoo.export.answer_at import Refused, answer_at
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
 from mmzoo.export.manifest import STRINGS, Tensor, signature_names, with_strings
-from mmzoo.export.model_checks import check_model
+from mmzoo.export.model_checks import check_finite, check_model, check_padding
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.part_checks import WHOLE
 from mmzoo.export.parts import FEW, feels_absence, find_parts
+from mmzoo.export.picture_files import picture_files
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe, keras_reason, load_model
 from mmzoo.export.sizes import other_sizes
@@ -141,6 +142,8 @@ def prove(
         "path": artifact.name,
         "signatures": {key: entries[key] for key in signatures or entries},
     }
+    if "serving_default" in entry["signatures"]:
+        check_padding(model, samples, inputs)
     reference, refused = answers(model, samples, original, tokenizers, parts)
     manifest = {
         **portable, "classes": None, "formats": {name: entry}, "tolerance": tolerance,
@@ -179,8 +182,8 @@ def answers(
     Returns:
         Dict of "samples", each of `sizes.other_sizes` and, where the model takes presence,
         "subsets" to a dict of output name to array; and the first samples' of each part that
-        gives something else than the model. And a dict of the sizes that Keras itself refuses
-        (an input shorter than a convolution) to its reason.
+        gives or takes something else than the model. And a dict of the sizes that Keras itself
+        refuses (an input shorter than a convolution) to its reason.
 
     Raises:
         ValueError: If Keras can't run the samples themselves, or as `check_model`.
@@ -212,8 +215,13 @@ def answers(
             found[key] = answer_at(model, values)
         except Refused as error:
             refused[key] = str(error)
+    check_finite({f"samples ({key})": value for key, value in found.items()})
     for key, part in (parts or {}).items():
-        if key not in WHOLE:
+        if key == "encoded":
+            few = {name: value[:SMALL_RUN] for name, value in samples.inputs.items()}
+            _, pictures = picture_files(few["image"])
+            found[key] = predict(model, {**few, "image": pictures})
+        elif key not in WHOLE:
             names = [tensor.name for tensor in part.inputs]
             given = {name: tf.constant(samples.inputs[name][:SMALL_RUN]) for name in names}
             found[key] = {name: value.numpy() for name, value in part.function(given).items()}

@@ -1,4 +1,8 @@
-"""Encoders of random layers for `random_models.py`, some of which a format can't carry."""
+"""Encoders of random layers for `random_models.py`, some of which a format can't carry.
+
+Each is a function of a generator that returns an input, its tokens, float `(batch, N, D)`, and
+the mask of those, bool `(batch, N)`, or None where all are real.
+"""
 
 import keras
 from keras import layers, ops
@@ -26,7 +30,7 @@ def _image(rng):
     for k in range(int(rng.integers(1, 4))):
         x = _image_layer(rng, k)(x)
         x = layers.Activation(str(rng.choice(ACTIVATIONS)), name=f"image_act{k}")(x)
-    return image, layers.Reshape((-1, x.shape[-1]), name="image_tokens")(x)
+    return image, layers.Reshape((-1, x.shape[-1]), name="image_tokens")(x), None
 
 
 def _image_layer(rng, k):
@@ -53,22 +57,27 @@ def _image_layer(rng, k):
 def _text(rng):
     text = keras.Input((None,), dtype="uint8", name="text")
     if _maybe(rng, 0.5):
-        return text, encoders.text(units=8)(text)["tokens"]
+        encoded = encoders.text(units=8)(text)
+        return text, encoded["tokens"], encoded["mask"]
     ids = ops.cast(text, "int32")
     if _maybe(rng, 0.2):
         ids = layers.Hashing(64, name="text_hash")(ids)
     elif _maybe(rng, 0.4):
         ids = ops.mod(ids - 100, 64)
-    return text, _sequence(rng, layers.Embedding(256, 8, name="text_embedding")(ids), "text")
+    x = layers.Embedding(256, 8, name="text_embedding")(ids)
+    mask = ops.not_equal(text, 0)
+    if _maybe(rng, 0.2):  # an encoder that feels how far its texts are padded
+        return text, _sequence(rng, x, "text", 2), None
+    return text, _sequence(rng, ops.where(mask[..., None], x, 0.0), "text", 1), mask
 
 
 def _signal(rng):
     signal = keras.Input((10 if _maybe(rng, 0.3) else None, 4), name="signal")
-    return signal, _sequence(rng, signal, "signal")
+    return signal, _sequence(rng, signal, "signal", int(rng.integers(1, 3))), None
 
 
-def _sequence(rng, x, name):
-    for k in range(int(rng.integers(1, 3))):
+def _sequence(rng, x, name, count):
+    for k in range(count):
         here = f"{name}_layer{k}"
         size = x.shape[-1]
         x = [
@@ -110,14 +119,15 @@ def _audio(rng):
     audio = keras.Input((800 if _maybe(rng, 0.5) else None,), name="audio")
     way = int(rng.integers(4))
     if way < 2:
-        return audio, encoders.audio(units=8)(audio)["tokens"]
+        encoded = encoders.audio(units=8)(audio)
+        return audio, encoded["tokens"], encoded["mask"]
     if way == 2:
         x = layers.STFTSpectrogram(
             mode="log", frame_length=64, frame_step=32, fft_length=64, name="audio_stft"
         )(ops.expand_dims(audio, -1))
-        return audio, x
+        return audio, x, None
     x = layers.MelSpectrogram(fft_length=64, sequence_stride=32, num_mel_bins=12, name="audio_mel")
-    return audio, ops.transpose(x(audio), (0, 2, 1))
+    return audio, ops.transpose(x(audio), (0, 2, 1)), None
 
 
 def _numbers(rng):
@@ -130,7 +140,7 @@ def _numbers(rng):
     elif _maybe(rng, 0.2):
         x = ops.where(x > 0.0, ops.log(ops.maximum(x, 1e-3)), x)
     x = layers.Dense(8, str(rng.choice(ACTIVATIONS)), name="numbers_dense")(x)
-    return numbers, ops.expand_dims(x, 1)
+    return numbers, ops.expand_dims(x, 1), None
 
 
 ENCODERS = {

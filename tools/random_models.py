@@ -11,9 +11,12 @@ certificate has not seen: of other values, sizes, batches and subsets of modalit
 
 import argparse
 import collections
+import json
 import os
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -22,7 +25,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from mmzoo.encoders.blocks import AllTrue
 from mmzoo.export import ParityError, to_onnx, to_saved_model, to_tflite
@@ -41,6 +44,8 @@ from random_encoders import ENCODERS
 
 FORMATS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
 OUTCOMES = ("passed", "mended", "refused", "caught", "wrong", "crashed")
+BATCH = 10  # models a process: one that ends it takes no other with it
+MARK = "result: "
 TOLERANCE = 1e-4  # ten times the certificate's: other samples may be harder
 
 
@@ -50,9 +55,9 @@ def draw_model(number):
     keras.utils.set_random_seed(number)
     count = int(rng.integers(1, 4))
     chosen = [str(m) for m in rng.permutation(list(ENCODERS))[:count]]
-    inputs, tokens = {}, {}
+    inputs, tokens, masks = {}, {}, {}
     for modality in chosen:
-        inputs[modality], tokens[modality] = ENCODERS[modality](rng)
+        inputs[modality], tokens[modality], masks[modality] = ENCODERS[modality](rng)
     kind = str(rng.choice(list(zoo.KINDS)))
     shapes = {m: (None, t.shape[-1]) for m, t in tokens.items()}
     fused = zoo.build_kind(kind, shapes, classes=5, width=16)
@@ -60,7 +65,9 @@ def draw_model(number):
     for tensor in fused.inputs:
         modality, _, role = tensor.name.rpartition("_")
         if role == "mask":
-            given[tensor.name] = AllTrue(name=tensor.name)(tokens[modality])
+            mask = masks[modality]
+            all_true = AllTrue(name=tensor.name)
+            given[tensor.name] = all_true(tokens[modality]) if mask is None else mask
         elif role == "present":
             inputs[tensor.name] = keras.Input((), dtype="bool", name=tensor.name)
             given[tensor.name] = inputs[tensor.name]
@@ -68,7 +75,11 @@ def draw_model(number):
             given[tensor.name] = tokens[tensor.name]
         else:
             pool = rng.choice([layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D])
-            given[tensor.name] = pool(name=f"{tensor.name}_pooled")(tokens[tensor.name])
+            real = tokens[tensor.name]
+            if masks[tensor.name] is not None:
+                real = ops.where(masks[tensor.name][..., None], real, 0.0)
+                pool = layers.GlobalMaxPooling1D  # a mean would count what is not real
+            given[tensor.name] = pool(name=f"{tensor.name}_pooled")(real)
     made = fused(given)["logits"]
     outputs = {"probability": layers.Softmax(name="probability")(made)}
     if rng.random() < 0.5:
@@ -121,11 +132,13 @@ def try_format(model, format, folder):
         return "refused", str(error)
     except Exception as error:  # noqa: BLE001 whatever else: it is what we look for
         return "crashed", f"{type(error).__name__}: {error}"
-    for seed, grow in [(2, 1.0), (3, 1.6), (4, 0.8)]:
-        fresh = draw_inputs(model, seed, 7, grow)
-        [answers] = run_artifact(format, path, fresh, [(5, 7)]).outputs
-        for name, expected in predict(model, fresh).items():
-            found = compare(answers[name], expected, TOLERANCE)
+    grown = (1.0, 1.6, 0.8)
+    fresh = [draw_inputs(model, 2 + k, 7, grow) for k, grow in enumerate(grown)]
+    further = [(inputs, 5) for inputs in fresh[1:]]
+    answers = run_artifact(format, path, fresh[0], [(5, 7)], further=further).outputs
+    for inputs, grow, answer in zip(fresh, grown, answers, strict=True):
+        for name, expected in predict(model, inputs).items():
+            found = compare(answer[name], expected, TOLERANCE)
             if found.breaches:
                 return "wrong", f"sizes x {grow}, output {name!r}: {'; '.join(found.breaches)}"
     return ("mended", "") if _is_mended(model, format, folder) else ("passed", "")
@@ -184,24 +197,75 @@ def _shortened(words):
     return words if len(words) < 180 else f"{words[:180]}…"
 
 
+def try_model(number):
+    """Returns the kind of fusion of one model, and a dict of format to `try_format`'s outcome."""
+    model, kind = draw_model(number)
+    with tempfile.TemporaryDirectory() as folder:
+        return kind, {name: try_format(model, name, Path(folder)) for name in FORMATS}
+
+
+def try_models(first, count):
+    """Yields a model's number and what `try_model` returns, each batch in a process of its own.
+
+    A model that ends its process is tried once more, alone, and then has "crashed".
+    """
+    number, end, tried = first, first + count, set()
+    while number < end:
+        batch = 1 if number in tried else min(BATCH, end - number)
+        command = [
+            sys.executable,
+            __file__,
+            "--child",
+            "--first",
+            str(number),
+            "--count",
+            str(batch),
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              errors="replace") as child:  # fmt: skip
+            assert child.stdout and child.stderr
+            said: collections.deque = collections.deque(maxlen=20)
+            reader = threading.Thread(target=lambda: said.extend(child.stderr))  # noqa: B023
+            reader.start()
+            done = number
+            for line in child.stdout:
+                if line.startswith(MARK):
+                    found = json.loads(line.removeprefix(MARK))
+                    yield done, found
+                    done += 1
+            reader.join()
+        if done == number + batch:
+            number = done
+        elif done in tried:
+            last = [line.strip() for line in said if line.strip()][-1:]
+            words = f"the process ended with code {child.returncode}: {' '.join(last)}"
+            yield done, ("?", dict.fromkeys(FORMATS, ("crashed", words)))
+            number = done + 1
+        else:
+            tried.add(done)
+            number = done
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first model")
     parser.add_argument("--out", type=Path, help="where the report goes")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    if args.child:
+        for number in range(args.first, args.first + args.count):
+            print(MARK + json.dumps(try_model(number)), flush=True)
+            keras.backend.clear_session()
+        return None
     start, results = time.perf_counter(), {}
-    for number in range(args.first, args.first + args.count):
-        model, kind = draw_model(number)
-        with tempfile.TemporaryDirectory() as folder:
-            outcomes = {name: try_format(model, name, Path(folder)) for name in FORMATS}
+    for number, (kind, outcomes) in try_models(args.first, args.count):
         results[number] = kind, outcomes
         shown = "  ".join(f"{name} {outcome}" for name, (outcome, _) in outcomes.items())
         print(f"{number:4} {kind:25} {shown}", flush=True)
         for name, (outcome, words) in outcomes.items():
             if outcome in ("wrong", "crashed", "caught"):
                 print(f"     {name} {outcome}: {words[:600]}", flush=True)
-        keras.backend.clear_session()
     text = report(results, time.perf_counter() - start)
     if args.out:
         with beside(args.out) as place:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mmzoo.export import to_onnx
+from mmzoo.export import export_bundle, to_onnx, to_saved_model
 from mmzoo.export.samples import Samples
 from mmzoo.export.towers import split_towers
 
@@ -53,3 +53,38 @@ def test_layers_of_one_name_inside_and_outside_a_nested_model_make_no_head():
 
     assert split_towers(joined("last")) is None
     assert set(split_towers(joined("first")).encoders) == {"x", "z"}
+
+
+def text_model(pooled):
+    text = keras.Input((None,), dtype="uint8", name="text")
+    tokens = layers.Embedding(256, 3)(text)
+    return keras.Model({"text": text}, {"y": pooled(tokens, ops.not_equal(text, 0))})
+
+
+TEXTS = Samples(
+    {"text": np.array([[97 + k, 98, 99 * (k % 2), 0] for k in range(20)], "uint8")}
+)  # of two lengths
+
+
+def test_a_model_that_feels_padding_is_refused_where_texts_are_strings(tmp_path):
+    model = text_model(lambda tokens, mask: layers.GlobalAveragePooling1D()(tokens))
+    with pytest.raises(ValueError, match="does not feel how far 'text' is padded.*output 'y'"):
+        to_saved_model(model, tmp_path / "m", samples=TEXTS)
+    with pytest.raises(ValueError, match="does not feel how far 'text' is padded"):
+        export_bundle(model, tmp_path / "bundle", formats=("saved_model", "onnx"), samples=TEXTS)
+    assert list(tmp_path.iterdir()) == []
+    path = to_saved_model(model, tmp_path / "m", samples=TEXTS, signatures=("portable",))
+    assert path.exists()
+
+
+def test_a_model_that_answers_nan_to_no_text_is_told_so(tmp_path):
+    model = text_model(lambda tokens, mask: layers.GlobalAveragePooling1D()(tokens, mask=mask))
+    with pytest.raises(ValueError, match=r"1 of 1 samples \(text empty\).*a mean over nothing"):
+        to_onnx(model, tmp_path / "m.onnx", samples=TEXTS)
+
+
+def test_a_model_that_masks_its_padding_is_exported(tmp_path):
+    def total(tokens, mask):
+        return ops.sum(ops.where(mask[..., None], tokens, 0.0), 1)
+
+    assert to_saved_model(text_model(total), tmp_path / "m", samples=TEXTS).exists()

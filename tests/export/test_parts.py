@@ -1,20 +1,17 @@
 """Towers, head, attention and encoded pictures as signatures of their own."""
 
-import io
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
-from PIL import Image
 
 from mmzoo import fusion
 from mmzoo.encoders.blocks import AllTrue
 from mmzoo.export import ParityError, part_checks, parts, prove, to_saved_model
 from mmzoo.export.conformance import dtype_policy
 from mmzoo.export.parts import explain, find_parts
-from mmzoo.export.pictures import decode_pictures
+from mmzoo.export.picture_files import picture_files
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import Samples
 from mmzoo.export.towers import split_towers
@@ -25,10 +22,11 @@ SIZE = (6, 4)
 def encoder(name, shape, dtype, body):
     inputs = keras.Input(shape, dtype=dtype, name=f"{name}_raw")
     tokens = body(inputs)
+    mask = AllTrue(name="mask")(tokens) if len(shape) > 1 else ops.not_equal(inputs, 0)
     outputs = {
         "tokens": tokens,
-        "mask": AllTrue(name="mask")(tokens),
-        "pooled": layers.GlobalAveragePooling1D(name="pooled")(tokens),
+        "mask": mask,
+        "pooled": ops.sum(ops.where(mask[..., None], tokens, 0.0), 1),
     }
     return keras.Model(inputs, outputs, name=f"{name}_encoder")
 
@@ -73,9 +71,10 @@ def build(hidden=True, bypass=False, aware=True):
 
 def samples(count=20):
     rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 6, (count, 1))
     inputs = {
         "image": rng.integers(0, 256, (count, *SIZE, 3)).astype("uint8"),
-        "text": rng.integers(1, 255, (count, 5)).astype("uint8"),
+        "text": rng.integers(1, 255, (count, 5)).astype("uint8") * (np.arange(5) < lengths),
         "numbers": rng.standard_normal((count, 2), "float32"),
     }
     return Samples(inputs)
@@ -277,51 +276,14 @@ def test_a_model_is_not_cut_where_something_else_reads_the_input():
 def test_encoded_pictures_and_texts_give_the_same_answers(exported):
     model, path = exported
     inputs = every_input()
-    whole = model.predict(inputs, verbose=0)["scores"]
     taken = {name: inputs[name] for name in ("numbers", "image_present", "text_present")}
-    taken["image_bytes"] = np.array([png(picture) for picture in inputs["image"]], "S")
+    taken["image_bytes"], inputs["image"] = picture_files(inputs["image"])
+    whole = model.predict(inputs, verbose=0)["scores"]
     taken["text"] = np.array([bytes(row) for row in inputs["text"]], "S")
     np.testing.assert_allclose(run(path, "encoded", taken)["scores"], whole, rtol=1e-5, atol=1e-6)
     taken["image_bytes"][3] = b"no picture"
     with pytest.raises(RuntimeFailure, match="image file format"):
         run(path, "encoded", taken)
-
-
-def png(pixels, mode="RGB"):
-    file = io.BytesIO()
-    Image.fromarray(pixels, mode).save(file, "PNG")
-    return file.getvalue()
-
-
-def test_pictures_are_fitted_on_white():
-    wide = np.zeros((10, 40, 3), "uint8")  # black
-    half = np.zeros((16, 16, 4), "uint8")
-    half[:, :8] = [255, 0, 0, 255]  # red, and nothing
-    same = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype("uint8")
-    file = io.BytesIO()
-    Image.fromarray(np.full((64, 32, 3), 100, "uint8")).save(file, "JPEG")
-    encoded = [png(wide), png(half, "RGBA"), png(same), file.getvalue(), b""]
-    found = decode_pictures(tf.constant(encoded), (16, 16)).numpy()
-    assert found.dtype == np.uint8 and found.shape == (5, 16, 16, 3)
-    assert (found[0, 6:10] == 0).all() and (found[0, :6] == 255).all()
-    assert (found[0, 10:] == 255).all()
-    assert (found[1, :, :8] == [255, 0, 0]).all() and (found[1, :, 8:] == 255).all()
-    np.testing.assert_array_equal(found[2], same)
-    assert np.abs(found[3, :, 4:12].astype(int) - 100).max() <= 2
-    assert (found[3, :, :4] == 255).all() and (found[3, :, 12:] == 255).all()
-    assert (found[4] == 255).all()
-
-
-def test_a_large_picture_is_scaled_as_it_is_by_pillow():
-    """No aliasing: a fine pattern becomes grey."""
-    pixels = np.zeros((128, 128, 3), "uint8")
-    pixels[:, ::2] = 255
-    found = decode_pictures(tf.constant([png(pixels)]), (16, 16)).numpy()[0]
-    assert np.abs(found.astype(int) - 127).max() <= 40
-    smooth = np.add.outer(np.arange(96), np.arange(96))[..., None].repeat(3, 2).astype("uint8")
-    found = decode_pictures(tf.constant([png(smooth)]), (16, 16)).numpy()[0]
-    pillow = np.asarray(Image.fromarray(smooth).resize((16, 16), Image.Resampling.BILINEAR))
-    assert np.abs(found.astype(int) - pillow).max() <= 1
 
 
 @pytest.mark.parametrize("signature", ["encode_text", "fuse", "explain", "encoded"])
