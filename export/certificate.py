@@ -79,12 +79,51 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
 
 
 def _certify_format(bundle, name, entry, manifest, samples, reference):
+    artifact = bundle / entry["path"]
+    result = _nothing_yet(name, artifact)
+    inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
+    stated = manifest.get("tolerance", TOLERANCE)
+    wanted = 0
+    if name == "saved_model" and samples.texts:
+        result["breaches"] += _tokenize_breaches(artifact, inputs, samples)
+    parts = {key: t for key, t in entry["signatures"].items() if PARTS.fullmatch(key)}
+    for signature, tensors in entry["signatures"].items():
+        if signature not in parts:
+            wanted += _certify_signature(
+                result, name, artifact, signature, tensors, manifest, samples, reference
+            )
+    if parts:
+        checks, breaches, count = check_parts(artifact, parts, samples, inputs, reference, stated)
+        result["checks"] += checks
+        result["breaches"] += breaches
+        wanted += count
+    # Of quantised files each runtime rounds otherwise; strings no second one reads.
+    if name not in QUANTIZED and name not in STRINGS:
+        result["second_readers"] = check_second_readers(
+            runtime_of(name), artifact, samples, inputs, reference, stated,
+            name == FIXED, manifest["half_precision"],
+        )  # fmt: skip
+        for reader in result["second_readers"]:
+            result["breaches"] += reader.get("breaches", [])
+    if name in QUANTIZED and not result["breaches"]:
+        lost = limit_breaches(result, scores_output(manifest), entry["metric_limit"])
+        base = bundle / PATHS[runtime_of(name)]
+        if lost and base.exists():
+            lost.insert(0, first_wrong(base, artifact, samples))
+        result["breaches"] += lost
+    if not wanted or len(result["checks"]) != wanted:
+        result["breaches"].append(f"{len(result['checks'])} of {wanted} checks were made")
+    result["holds"] = not result["breaches"]
+    return result
+
+
+def _nothing_yet(name, artifact):
     runtime, package = RUNTIMES[runtime_of(name)]
-    result = {
+    return {
         "holds": False,
         "runtime": f"{runtime} {_version(package)}"
         + (f", {STRINGS[name]} {_version(STRINGS[name])}" if name in STRINGS else ""),
-        "bytes": _size(bundle / entry["path"]),
+        "bytes": _size(artifact),
         "checks": [],
         "latency_ms": {},  # these five are of the last signature, `portable`
         "metric": None,
@@ -93,95 +132,61 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         "limits": [],
         "breaches": [],
     }
+
+
+def _certify_signature(result, name, artifact, signature, tensors, manifest, samples, reference):
+    """Runs one signature and puts what came out into the result; returns the checks there are."""
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
-    scores = scores_output(manifest)
-    stated = manifest.get("tolerance", TOLERANCE)
-    tolerance = None if name in QUANTIZED else stated
-    wanted = 0
-    if name == "saved_model" and samples.texts:
-        result["breaches"] += _tokenize_breaches(bundle / entry["path"], inputs, samples)
-    parts = {key: t for key, t in entry["signatures"].items() if PARTS.fullmatch(key)}
-    for signature, tensors in entry["signatures"].items():
-        if signature in parts:
-            continue
-        strings = any(
-            t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"]
-        )
-        plan, further, lines = plan_checks(
-            samples, inputs, reference, strings, name == FIXED, manifest["refused_sizes"]
-        )
-        wanted += len(lines) * len(manifest["outputs"])
-        try:
-            run = run_artifact(
-                reader_of(name), bundle / entry["path"],
-                for_signature(samples.inputs | (samples.texts if strings else {}),
-                               tensors["inputs"]),
-                plan, signature=signature,
-                further=[(for_signature(more, tensors["inputs"]), batch)
-                         for more, batch in further],
-            )  # fmt: skip
-        except RuntimeFailure as error:
-            result["breaches"].append(f"{signature}: {error}")
-            continue
-        result["breaches"] += name_breaches(signature, tensors, run.report)
-        result["load_seconds"] = run.report["load_seconds"]
-        result["peak_mib"] = run.report["peak_mib"]
-        result["latency_ms"] = {
-            str(line["batch"]): line["median_ms"] for line in run.report["runs"][: len(plan)]
-        }
-        for line in lines:
-            for tensor in manifest["outputs"]:
-                output = tensor["name"]
-                if output not in run.outputs[line.run]:
-                    continue  # named among the breaches
-                actual, expected = line.pick(run.outputs[line.run][output], reference, output)
-                allowed = None if line.large else tolerance
-                difference = compare(actual, expected, allowed)
-                if tolerance is not None and not difference.scale_relative <= tolerance:
-                    result["limits"] += _limits(output, line, difference)
-                metric = None
-                if output == scores and actual.shape == expected.shape:
-                    metric = _metric(actual, expected, line, samples.labels, output)
-                check = {
-                    "signature": signature, "batch": line.batch, "output": output,
-                    "sizes": line.name, "samples": len(line.rows), "holds": difference.holds,
-                    **dataclasses.asdict(difference), "breaches": list(difference.breaches),
-                    "metric": metric, "tolerance": allowed,
-                }  # fmt: skip
-                if metric and line.reference == "samples":
-                    result["metric"] = metric
-                elif metric and line.name != "subsets":
-                    result["subsets"][line.name] = metric
-                result["checks"].append(check)
-                result["breaches"] += [
-                    f"{signature}, batch {line.batch}, output {output!r}, {line.name}: {breach}"
-                    for breach in difference.breaches
-                ]
-    if parts:
-        checks, breaches, count = check_parts(
-            bundle / entry["path"], parts, samples, inputs, reference, stated
-        )
-        result["checks"] += checks
-        result["breaches"] += breaches
-        wanted += count
-    # Of quantised files each runtime rounds otherwise; strings no second one reads.
-    if name not in QUANTIZED and name not in STRINGS:
-        result["second_readers"] = check_second_readers(
-            runtime_of(name), bundle / entry["path"], samples, inputs, reference, stated,
-            name == FIXED, manifest["half_precision"],
+    strings = any(t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"])
+    plan, further, lines = plan_checks(
+        samples, inputs, reference, strings, name == FIXED, manifest["refused_sizes"]
+    )
+    wanted = len(lines) * len(manifest["outputs"])
+    given = samples.inputs | (samples.texts if strings else {})
+    try:
+        run = run_artifact(
+            reader_of(name), artifact, for_signature(given, tensors["inputs"]), plan,
+            signature=signature,
+            further=[(for_signature(more, tensors["inputs"]), batch) for more, batch in further],
         )  # fmt: skip
-        for reader in result["second_readers"]:
-            result["breaches"] += reader.get("breaches", [])
-    if name in QUANTIZED and not result["breaches"]:
-        lost = limit_breaches(result, scores, entry["metric_limit"])
-        base = bundle / PATHS[runtime_of(name)]
-        if lost and base.exists():
-            lost.insert(0, first_wrong(base, bundle / entry["path"], samples))
-        result["breaches"] += lost
-    if not wanted or len(result["checks"]) != wanted:
-        result["breaches"].append(f"{len(result['checks'])} of {wanted} checks were made")
-    result["holds"] = not result["breaches"]
-    return result
+    except RuntimeFailure as error:
+        result["breaches"].append(f"{signature}: {error}")
+        return wanted
+    result["breaches"] += name_breaches(signature, tensors, run.report)
+    result["load_seconds"] = run.report["load_seconds"]
+    result["peak_mib"] = run.report["peak_mib"]
+    result["latency_ms"] = {
+        str(line["batch"]): line["median_ms"] for line in run.report["runs"][: len(plan)]
+    }
+    tolerance = None if name in QUANTIZED else manifest.get("tolerance", TOLERANCE)
+    scores = scores_output(manifest)
+    for line in lines:
+        for output in [tensor["name"] for tensor in manifest["outputs"]]:
+            if output not in run.outputs[line.run]:
+                continue  # named among the breaches
+            actual, expected = line.pick(run.outputs[line.run][output], reference, output)
+            allowed = None if line.large else tolerance
+            difference = compare(actual, expected, allowed)
+            if tolerance is not None and not difference.scale_relative <= tolerance:
+                result["limits"] += _limits(output, line, difference)
+            metric = None
+            if output == scores and actual.shape == expected.shape:
+                metric = _metric(actual, expected, line, samples.labels, output)
+            if metric and line.reference == "samples":
+                result["metric"] = metric
+            elif metric and line.name != "subsets":
+                result["subsets"][line.name] = metric
+            result["checks"].append({
+                "signature": signature, "batch": line.batch, "output": output,
+                "sizes": line.name, "samples": len(line.rows), "holds": difference.holds,
+                **dataclasses.asdict(difference), "breaches": list(difference.breaches),
+                "metric": metric, "tolerance": allowed,
+            })  # fmt: skip
+            result["breaches"] += [
+                f"{signature}, batch {line.batch}, output {output!r}, {line.name}: {breach}"
+                for breach in difference.breaches
+            ]
+    return wanted
 
 
 def _limits(output, line, difference):
