@@ -23,10 +23,12 @@ class Result:
             array, all batches joined.
         report: `inputs`, `outputs` (dtype and shape as the runtime names them),
             `load_seconds`, `peak_mib`, and `runs` with the median latency in ms.
+        log: What the process wrote to its standard error.
     """
 
     outputs: list
     report: dict
+    log: str = ""
 
 
 def run_artifact(
@@ -38,6 +40,9 @@ def run_artifact(
     signature: str = "portable",
     further: tuple | list = (),
     time_limit: float = 600.0,
+    # -P: no module of the user's own folder takes the place of an installed one.
+    python: tuple[str, ...] = (sys.executable, "-P"),
+    environment: dict[str, str] | None = None,
 ) -> Result:
     """Loads `artifact` in its runtime and runs `inputs` through it.
 
@@ -51,6 +56,8 @@ def run_artifact(
         signature: Which signature to run.
         further: List of `(other inputs, batch size)`, each run after the plan.
         time_limit: Seconds until the process is killed.
+        python: Command of the interpreter, with its options: of another processor, say.
+        environment: Its environment variables; None: those of this process.
 
     Raises:
         RuntimeFailure: If the runtime refuses the artifact, crashes or is too slow; with
@@ -73,12 +80,12 @@ def run_artifact(
         np.savez(place / "inputs.npz", **arrays)  # type: ignore[arg-type]
         job_path = str(place / "job.json")
         Path(job_path).write_text(json.dumps(job))
-        # -P: no module of the user's own folder takes the place of an installed one.
-        command = [sys.executable, "-P", "-m", "mmzoo.export.runtimes.worker", job_path]
+        command = [*python, "-m", "mmzoo.export.runtimes.worker", job_path]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=time_limit
-            )
+                command, capture_output=True, text=True, errors="replace", timeout=time_limit,
+                env=environment,
+            )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise RuntimeFailure(
                 f"{format}: expected {artifact} to finish in {time_limit:.0f} s. It did not."
@@ -95,4 +102,4 @@ def run_artifact(
                 {name: archive[f"{k}/{name}"] for name in report["outputs"]}
                 for k in range(len(runs))
             ]
-    return Result(outputs, report)
+    return Result(outputs, report, done.stderr)
