@@ -18,9 +18,12 @@ from mmzoo.export.manifest import (
     VARIANTS,
     Bundle,
     check_bundle_place,
+    runtime_of,
     scores_output,
+    with_strings,
     write_sums,
 )
+from mmzoo.export.mobile import write_mobile
 from mmzoo.export.model_checks import check_padding
 from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.prove import answers, choose_parts, describe_signatures, in_half_precision
@@ -28,6 +31,7 @@ from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.serving import write_serving
 from mmzoo.export.signature import describe, load_model
 from mmzoo.export.strings import check_strings, describe_operators, write_strings
+from mmzoo.export.tflite_metadata import put_metadata
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.export.to_tflite import write_tflite
@@ -150,6 +154,7 @@ def export_bundle(
                 f"Expected as many class names as one output has scores. Received: "
                 f"{len(classes)} names for {[(t.name, t.shape) for t in outputs]}."
             )
+        write_mobile(place, manifest)
         write_json(place / "manifest.json", manifest)
         certificate = certify(place, manifest, samples, reference)
         certificate["manifest_sha256"] = sha256(place / "manifest.json")
@@ -172,16 +177,7 @@ def _fixed(manifest, samples, reference):
 
 
 def _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance):
-    entries = {}
-    for name in formats:
-        top = place / PATHS[name].split("/")[0]
-        files = [file for file in sorted(top.rglob("*")) if file.is_file()]
-        entries[name] = {
-            "path": PATHS[name],
-            "signatures": describe_signatures(name, inputs, outputs),
-            "files": {file.relative_to(place).as_posix(): sha256(file) for file in files},
-        }
-    return {
+    described = {
         "schema": SCHEMA,
         "mmzoo": __version__,
         "model": model.name,
@@ -191,6 +187,22 @@ def _manifest(place, model, inputs, outputs, formats, samples, classes, toleranc
         if any(tensor.tokens_of for tensor in inputs)
         else "UTF-8 bytes, zero padded",
         "audio": {"sample_rate": 16_000, "channels": 1, "range": [-1, 1]},
+    }
+    entries = {}
+    for name in formats:
+        if runtime_of(name) == "tflite":
+            taken = with_strings(described["inputs"]) if name in STRINGS else described["inputs"]
+            scores = scores_output(described)
+            put_metadata(place / PATHS[name], {**described, "inputs": taken}, scores)
+        top = place / PATHS[name].split("/")[0]
+        files = [file for file in sorted(top.rglob("*")) if file.is_file()]
+        entries[name] = {
+            "path": PATHS[name],
+            "signatures": describe_signatures(name, inputs, outputs),
+            "files": {file.relative_to(place).as_posix(): sha256(file) for file in files},
+        }
+    return {
+        **described,
         "formats": entries,
         "samples": {
             "source": samples.source,

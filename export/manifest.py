@@ -25,13 +25,14 @@ PATHS = {
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
-SCHEMA = 3  # goes up with each change of what a bundle holds
+SCHEMA = 4  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
+FOLDER_MOBILE = "mobile"
 SUMS = "SHA256SUMS"
 SIGNATURE = "model.sig"  # of all other files, the sums among them: see `export.signing`
 BUNDLE_NAMES = {
     MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS, SIGNATURE,
-    FOLDER_SERVING, *(path.split("/")[0] for path in PATHS.values()),
+    FOLDER_SERVING, FOLDER_MOBILE, *(path.split("/")[0] for path in PATHS.values()),
 }  # fmt: skip
 
 
