@@ -3,11 +3,14 @@
 import os
 import sys
 
+from mmzoo.quiet import QuietTensorFlow
+
 
 def main() -> None:
     """Runs the command line; exits 0, 1 on an error, 2 on wrong usage, 130 on Ctrl-C."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    sys.meta_path.insert(0, QuietTensorFlow())
     from mmzoo.cli import app
 
     try:

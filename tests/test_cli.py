@@ -1,6 +1,7 @@
 """The command line as a person calls it: exit codes, messages, no stack trace."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -179,3 +180,17 @@ def test_errors_are_one_line_and_leave_nothing(folder, tmp_path, monkeypatch, ar
     assert done.returncode == 1
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorflow_is_imported_quietly_and_its_failure_is_shown(tmp_path):
+    """TensorFlow 2.21 logs while it is imported, whatever the settings."""
+    done = mmzoo("run", "concepts", "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    broken = tmp_path / "tensorflow.py"
+    broken.write_text("import os\nos.write(2, b'what it says\\n')\nraise ImportError('no wheel')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mmzoo", "run", "concepts", "--help"], capture_output=True,
+        text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "what it says" in done.stderr and "error: no wheel" in done.stderr
