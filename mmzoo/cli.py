@@ -18,9 +18,6 @@ app = typer.Typer(
 app.add_typer(hub, name="hub")
 
 
-BASIC = ("saved_model", "tflite", "onnx")
-
-
 BundleFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or a run's folder.")]
 
 
@@ -95,7 +92,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     formats: Annotated[
         str, typer.Option(help="Comma separated; tflite-int8 and the like are variants; or all.")
-    ] = ",".join(BASIC),
+    ] = "saved_model,tflite,onnx",
     quantize: Annotated[
         str, typer.Option(help="Tower by tower: image=int8,text=dynamic,audio=float16.")
     ] = "",
@@ -116,11 +113,13 @@ def export(
     ] = False,
 ) -> None:
     """Export a model, and prove each artifact in its own runtime."""
+    from mmzoo.evaluation.summary import print_certificate
     from mmzoo.export import export_bundle
     from mmzoo.export.manifest import ALL
     from mmzoo.export.samples import load_samples
     from mmzoo.loading import load_keras
 
+    typer.echo("Exporting, and checking each artifact in its own runtime …")
     bundle = export_bundle(
         load_keras(model, trust=trust),
         out,
@@ -131,7 +130,7 @@ def export(
         tolerance=tolerance,
         metric_limit=metric_limit,
     )
-    _print_certificate(bundle.certificate)
+    print_certificate(bundle.certificate)
     typer.echo(f"Bundle: {bundle.path}")
 
 
@@ -143,15 +142,16 @@ def verify(
     ] = None,
 ) -> None:
     """Re-run every check on a bundle; exit 1 and name the output on a breach."""
+    from mmzoo.evaluation.summary import print_certificate
     from mmzoo.export import ParityError, verify_bundle
     from mmzoo.export.manifest import SIGNATURE
 
     try:
         checked = verify_bundle(bundle, public_key)
     except ParityError as error:
-        _print_certificate(error.certificate)
+        print_certificate(error.certificate)
         raise
-    _print_certificate(checked.certificate)
+    print_certificate(checked.certificate)
     if public_key is not None:
         typer.echo(f"Signed with the key of {public_key}.")
     elif (checked.path / SIGNATURE).exists():
@@ -242,6 +242,18 @@ def predict(
     rich.print(table)
 
 
+@app.command()
+def demo(
+    bundle: BundleFolder,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser.")] = True,
+) -> None:
+    """Serve a page, on this computer alone, in which the model answers to what you give it."""
+    from mmzoo.export.demo.command import serve_demo
+
+    serve_demo(bundle, port=port, open_page=open_page, tell=typer.echo)
+
+
 def _pairs(text: str) -> dict[str, str]:
     import argparse
 
@@ -251,30 +263,3 @@ def _pairs(text: str) -> dict[str, str]:
         return pairs(text)
     except argparse.ArgumentTypeError as error:
         raise typer.BadParameter(f"{text!r}: {error}.", param_hint="--quantize") from error
-
-
-def _print_certificate(certificate: dict) -> None:
-    import rich
-    import rich.table
-
-    columns = ["format", "signature", "sizes", "batch", "output", "max |Δ|", "of scale", "top-1"]
-    table = rich.table.Table(
-        *columns, "holds", title=f"Certificate, tolerance {certificate['tolerance']:g}"
-    )
-    for name, entry in certificate["formats"].items():
-        for check in entry["checks"]:
-            top1 = check["top1_agreement"]
-            table.add_row(
-                name,
-                check["signature"],
-                check["sizes"],
-                str(check["batch"]),
-                check["output"],
-                f"{check['max_abs']:.1e}",
-                f"{check['scale_relative']:.1e}",
-                "" if top1 is None else f"{top1:.4f}",
-                "yes" if check["holds"] else "NO",
-            )
-        if not entry["checks"]:
-            table.add_row(name, *[""] * 7, "NO")
-    rich.print(table)

@@ -79,16 +79,13 @@ def additive_scores(left, right, v):
     if rows is not None and columns is not None:
         worth = rows * columns * units >= LEAST_FIXED
         return _kernel(left, right, v) if worth else _formula(left, right, v)
-    terms = tf.size(left, tf.int64) * tf.shape(right, tf.int64)[1]
-    return tf.cond(
-        terms >= LEAST_FREE, lambda: _kernel(left, right, v), lambda: _formula(left, right, v)
-    )
+    worth = tf.size(left, tf.int64) * tf.shape(right, tf.int64)[1] >= LEAST_FREE
+    return tf.cond(worth, lambda: _kernel(left, right, v), lambda: _formula(left, right, v))
 
 
 def _formula(left, right, v):
     hidden = tf.tanh(left[:, :, None] + right[:, None])  # (batch, T, S, H)
-    # As a matrix: of a 4D tensor whose second axis is 1, TensorFlow 2.21's `matmul` by a matrix
-    # writes past the end of its memory on processors with oneDNN (tensorflow issue 117700).
+    # As a matrix: `matmul` of 4D writes past its memory with oneDNN (tensorflow issue 117700).
     sums = tf.matmul(tf.reshape(hidden, [-1, tf.shape(v)[0]]), v[:, None])
     return tf.reshape(sums, tf.shape(hidden)[:-1])
 

@@ -1,0 +1,133 @@
+"""What the page must know of a bundle, and whether a page can run it. Needs no TensorFlow."""
+
+from pathlib import Path
+
+from mmzoo.export.manifest import MANIFEST, Tensor, changed_files, load_bundle, scores_output
+from mmzoo.files import sha256
+
+FORMAT = "onnx"
+DTYPES = ("bool", "float32", "int32", "int64", "uint8")  # that the page makes tensors of
+TOKENS = (
+    "This model reads token ids, and the page has no tokenizer. Its text is for mmzoo predict, "
+    "which makes them."
+)
+
+
+def read_demo(path) -> tuple[dict, Path]:
+    """Reads a bundle for the page.
+
+    Args:
+        path: A bundle, or the folder of a run.
+
+    Returns:
+        What `plan` tells of its manifest, with `bytes`, the size of the ONNX file; and the
+        path of that file.
+
+    Raises:
+        FileNotFoundError: If there is no bundle.
+        ValueError: If it is broken, was not proven or has no ONNX file, or as `plan` says.
+    """
+    bundle = load_bundle(path)
+    manifest, certificate = bundle.manifest, bundle.certificate
+    if FORMAT not in manifest["formats"]:
+        raise ValueError(
+            f"Expected a bundle with the format {FORMAT!r}, which a browser runs. Received: "
+            f"{sorted(manifest['formats'])}. Export the model with --formats {FORMAT}."
+        )
+    digest = sha256(bundle.path / MANIFEST)
+    if certificate["holds"] is not True or certificate["manifest_sha256"] != digest:
+        raise ValueError(
+            f"Expected a bundle whose certificate holds for its manifest. Received: {bundle.path}. "
+            "`mmzoo verify` says what is wrong."
+        )
+    changed = changed_files(bundle.path, manifest, FORMAT)
+    if changed:
+        raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
+    artifact = bundle.path / manifest["formats"][FORMAT]["path"]
+    return plan(manifest) | {"bytes": artifact.stat().st_size}, artifact
+
+
+def plan(manifest: dict) -> dict:
+    """What the page is told of a model.
+
+    Args:
+        manifest: Of a bundle, as `load_bundle` reads it.
+
+    Returns:
+        JSON: `name`; `tensors`, each input's `name`, `dtype`, `sample` (the size that it was
+        proven on, without the batch), `source` (the modality that it is made of) and
+        `presence_of`; `modalities`, each with its `name`, `kind` ("picture", "text" or
+        "sound"), `optional`, `shape` (None where a size is free) and `closed`, why it can't be
+        given in a page, or ""; `output`, that of the scores; `classes`, or None; and
+        `sample_rate`, in Hz.
+
+    Raises:
+        ValueError: If the scores are not clear, or if a page can't make an input that the
+            model can't do without.
+    """
+    tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
+    output = scores_output(manifest)
+    if output is None:
+        raise ValueError(
+            "Expected one output with a score a class, or one called 'probability'. Received: "
+            f"{manifest['outputs']}. Export the model with its class names (--classes FILE)."
+        )
+    scores = next(t["dtype"] for t in manifest["outputs"] if t["name"] == output)
+    odd = [f"{tensor.name}: {tensor.dtype}" for tensor in tensors if tensor.dtype not in DTYPES]
+    if odd or scores != "float32":
+        raise ValueError(
+            f"Expected inputs of {', '.join(DTYPES)} and float32 scores, which a page makes and "
+            f"reads. Received: {', '.join(odd) or f'{output}: {scores}'}."
+        )
+    optional = {tensor.presence_of for tensor in tensors if tensor.presence_of}
+    kinds = {t.tokens_of or t.name: _kind(t) for t in tensors if not t.presence_of}
+    tokens = {tensor.tokens_of for tensor in tensors}
+    lacking = [n for n, kind in kinds.items() if n not in optional and (not kind or n in tokens)]
+    if lacking or not any(kind and name not in tokens for name, kind in kinds.items()):
+        raise ValueError(
+            "Expected inputs that a page can make: pictures (uint8, three colours), text as UTF-8 "
+            "bytes, and a waveform called 'audio'. Received, besides: "
+            f"{', '.join(lacking or kinds)}. A model with presence inputs "
+            "(mmzoo.fusion.presence_inputs) can do without; `mmzoo predict` takes token ids."
+        )
+    return {
+        "name": manifest["model"],
+        "tensors": [
+            {
+                "name": tensor.name,
+                "dtype": tensor.dtype,
+                "source": tensor.presence_of or tensor.tokens_of or tensor.name,
+                "presence_of": tensor.presence_of,
+                "sample": manifest["samples"]["shapes"][tensor.name],
+            }
+            for tensor in tensors
+        ],
+        "modalities": [
+            {
+                "name": tensor.tokens_of or tensor.name,
+                "kind": kinds[tensor.tokens_of or tensor.name],
+                "optional": (tensor.tokens_of or tensor.name) in optional,
+                "shape": list(tensor.shape[1:]),
+                "closed": TOKENS if tensor.tokens_of else "",
+            }
+            for tensor in {t.tokens_of or t.name: t for t in tensors if not t.presence_of}.values()
+            if kinds[tensor.tokens_of or tensor.name]
+        ],
+        "output": output,
+        "classes": manifest["classes"],
+        "sample_rate": manifest["audio"]["sample_rate"],
+    }
+
+
+def _kind(tensor):
+    """What a person gives for an input: "picture", "text" or "sound"; "" if a page can't make it.
+
+    Sound is known by its name, as `mmzoo predict` knows it: not every row of numbers is one.
+    """
+    if tensor.is_text:
+        return "text"
+    if tensor.dtype == "uint8" and len(tensor.shape) == 4 and tensor.shape[3] == 3:
+        return "picture"
+    if tensor.name == "audio" and tensor.dtype == "float32" and len(tensor.shape) == 2:
+        return "sound"
+    return ""
