@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from mmzoo.ops.sample_random import SEED_NAME, sample_uniform
+
 
 @keras.saving.register_keras_serializable(package="mmzoo")
 class PresenceDropout(keras.layers.Layer):
@@ -10,7 +12,8 @@ class PresenceDropout(keras.layers.Layer):
 
     Each modality that is present in a sample is dropped with its `rate`, independently. Where
     all present ones would go, all of them stay. An absent modality stays absent. Outside
-    training `presence` passes unchanged.
+    training `presence` passes unchanged. What is dropped depends on the seed, the step and the
+    sample's place in the batch of all devices, see `SampleDropout`.
 
     Args:
         rate: Float in [0, 1), or dict of modality name to such a float.
@@ -46,7 +49,7 @@ class PresenceDropout(keras.layers.Layer):
                 raise ValueError(f"`rate` must be in [0, 1). Received: rate={rate}.")
         self.rate = rate
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed, name=SEED_NAME)
 
     def build(self, presence_shape):
         if isinstance(self.rate, dict) and set(self.rate) != set(presence_shape):
@@ -61,7 +64,7 @@ class PresenceDropout(keras.layers.Layer):
         if not training or not any(rates):
             return dict(presence)
         here = ops.stack([presence[name] for name in names], axis=1)  # (batch, modalities)
-        draw = keras.random.uniform(ops.shape(here), dtype="float32", seed=self.seed_generator)
+        draw = sample_uniform(ops.shape(here), self.seed_generator)
         kept = ops.logical_and(here, draw >= ops.convert_to_tensor(rates, "float32"))
         kept = ops.where(ops.any(kept, axis=1, keepdims=True), kept, here)
         return {name: kept[:, k] for k, name in enumerate(names)}
