@@ -1,15 +1,22 @@
-"""What a training run shows and keeps."""
+"""Training on any devices, callbacks, and weights found on held-out samples."""
 
 from mmzoo.training.calibration import calibrate_experts, calibrate_temperatures
+from mmzoo.training.distributed_model import DistributedModel, plain_copy
 from mmzoo.training.imbalance import GradientModulation, TrueClassProbability
 from mmzoo.training.progress import RichProgress
+from mmzoo.training.sample_dropout import SampleDropout
+from mmzoo.training.strategy import strategy
 from mmzoo.training.versions import package_versions
 
 __all__ = [
+    "DistributedModel",
     "GradientModulation",
     "RichProgress",
+    "SampleDropout",
     "TrueClassProbability",
     "calibrate_experts",
     "calibrate_temperatures",
     "package_versions",
+    "plain_copy",
+    "strategy",
 ]
