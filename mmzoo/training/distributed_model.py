@@ -9,6 +9,7 @@ from mmzoo.training.global_loss import GlobalCompileLoss, global_losses
 from mmzoo.training.micro_batches import cut, joined, rewound
 from mmzoo.training.refusals import check_compile, check_data, check_one_batch, whole_batch_losses
 from mmzoo.training.replica_seeds import sample_seeds, spread_seeds
+from mmzoo.training.signals import Signals
 from mmzoo.training.summed_gradients import expect_summed
 
 
@@ -65,6 +66,7 @@ class DistributedModel(keras.Model):
                     loss, kwargs.get("loss_weights"), output_names=self.output_names
                 )
         expect_summed(self.optimizer)  # which Keras may have wrapped for float16
+        self.signals = Signals(self.distribute_strategy)
 
     @property
     def replicas(self) -> int:
@@ -80,12 +82,18 @@ class DistributedModel(keras.Model):
     def fit(self, x=None, y=None, **kwargs):
         """Trains, as `keras.Model.fit`; every worker calls it with the whole data."""
         x = check_data(self, x, kwargs)
+        self.signals.begin(0)
+        self._steps_of = None
         spread_seeds(self)
         return super().fit(x, y, **kwargs)
 
     def evaluate(self, x=None, y=None, **kwargs):
         """Evaluates, as `keras.Model.evaluate`; every worker calls it with the whole data."""
         return super().evaluate(check_data(self, x, {"shuffle": False}), y, **kwargs)
+
+    def set_steps(self, steps: int) -> None:
+        """While `fit` is at the beginning of an epoch: how many steps it is to have."""
+        self._steps_of.steps_per_epoch = steps
 
     def train_on_batch(self, *args, **kwargs):
         check_one_batch(self, "train_on_batch", "fit")
@@ -118,7 +126,10 @@ class DistributedModel(keras.Model):
             predictions.append(y_pred)
             losses.append(loss)
         self._track(tf.add_n(losses), rows)
-        self.optimizer.apply_gradients(zip(self._over_replicas(gradients), weights))
+        gradients = self._over_replicas(gradients)
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):  # skips such steps
+            self.signals.watch(gradients)
+        self.optimizer.apply_gradients(zip(gradients, weights))
         x, y, sample_weight = data
         logs = self.compute_metrics(x, y, joined(predictions), sample_weight=sample_weight)
         return self._liftable(logs)
@@ -160,7 +171,9 @@ class DistributedModel(keras.Model):
         context = tf.distribute.get_replica_context()
         place = context.replica_id_in_sync_group
         mine = tf.one_hot(place, self.replicas, dtype="float32") * tf.cast(count, "float32")
-        counts = tf.cast(context.all_reduce("SUM", mine), "int32")
+        told = context.all_reduce("SUM", tf.concat([mine, [self.signals.vote]], 0))
+        self.signals.hear(told[-1])
+        counts = tf.cast(told[:-1], "int32")
         first = tf.reduce_sum(tf.where(tf.range(self.replicas) < place, counts, 0))
         return Rows(first, count, tf.reduce_sum(counts), self.replicas)
 
@@ -183,6 +196,8 @@ class DistributedModel(keras.Model):
         return tree.map_structure(lambda value: tf.expand_dims(value, 0), logs)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if iterator is not None and getattr(self, "_steps_of", iterator) is None:
+            self._steps_of = iterator  # that of `fit`: the first one since it began
         if iterator is not None and self._distribute_strategy is not None:
             # Keras adds up the replicas' batches: that fails on strings and on sizes that differ.
             local = self.distribute_strategy.experimental_local_results

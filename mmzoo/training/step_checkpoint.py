@@ -1,0 +1,235 @@
+"""Training that goes on where it was: step checkpoints, preemption, divergence."""
+
+import signal
+import warnings
+
+import keras
+import numpy as np
+
+from mmzoo.training.checkpoint_files import CheckpointError, CheckpointFiles
+from mmzoo.training.shared import arrays_from_chief, from_chief, is_chief
+
+# What other callbacks remember, by class.
+_REMEMBERED = {
+    keras.callbacks.History: ("history", "epoch"),
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+
+
+class Preempted(RuntimeError):
+    """Training was asked to stop by SIGTERM, and is saved."""
+
+    exit_code = 75  # "try again" in sysexits.h
+
+
+class Diverged(RuntimeError):
+    """A gradient became NaN or infinite; the model has the weights of the last checkpoint."""
+
+    exit_code = 3  # starting again would do the same
+
+
+class StepCheckpoint(keras.callbacks.Callback):
+    """Saves all that training depends on every few steps, and goes on from there.
+
+    After a restart the weights are, bit by bit, those of a run that was never interrupted, where
+    batches are a function of the step's number and the devices' operators are
+    deterministic. The first worker alone writes and reads; the others are told, so they need
+    no common folder and agree on the step. Saved are the variables of the model, of its optimizer
+    and of its metrics, and what `watched` callbacks remember.
+
+    SIGTERM to any worker saves after at most `agree_every` steps, on all workers at the same one,
+    and raises `Preempted`. A gradient that is NaN or infinite is found after at most `agree_every`
+    steps: the model gets the weights of the last checkpoint, which stays, and `Diverged` names the
+    step. A checkpoint that can't be written, say on a full disk, is warned of; training goes on.
+
+    Use it through `fit_resumable`, last among the callbacks.
+
+    Args:
+        files: `CheckpointFiles`.
+        steps_per_epoch: Positive int.
+        every: Steps between checkpoints; there is one after each epoch, too.
+        agree_every: Steps between looks at what the replicas tell.
+        watched: Callbacks that must remember: History, EarlyStopping, ReduceLROnPlateau.
+    """
+
+    def __init__(self, files: CheckpointFiles, steps_per_epoch, *, every=100, agree_every=10,
+                 watched=()):  # fmt: skip
+        super().__init__()
+        self.files, self.steps_per_epoch = files, steps_per_epoch
+        self.every, self.agree_every, self.watched = every, agree_every, tuple(watched)
+        self.step = 0
+        self.finished = False
+        self._metrics: list | None = None
+        self._asked = False
+
+    def restore(self, model) -> None:
+        """Before `fit`, on every worker: gives the model the newest checkpoint's state."""
+        self.set_model(model)
+        strategy = model.distribute_strategy
+        found, fault = None, None
+        if is_chief(strategy):
+            try:
+                found = self.files.load()
+            except CheckpointError as error:
+                fault = str(error)
+        told = {"fault": fault, "arguments": self.files.arguments}
+        if found is not None:
+            shapes = {n: [list(a.shape), a.dtype.str] for n, a in found[1].items()}
+            told |= {"step": found[0], "shapes": shapes, "values": found[2]}
+        told = from_chief(strategy, told)
+        if told["fault"]:
+            raise CheckpointError(told["fault"])
+        if told["arguments"] != self.files.arguments:
+            raise CheckpointError(
+                f"Expected the arguments of the first worker, {told['arguments']}. Received: "
+                f"{self.files.arguments}. Start all workers alike."
+            )
+        if "step" not in told:
+            return
+        arrays = found[1] if found else {n: np.zeros(s, d) for n, (s, d) in told["shapes"].items()}
+        values = arrays_from_chief(strategy, [arrays[name] for name in sorted(arrays)])
+        arrays = dict(zip(sorted(arrays), values, strict=True))
+        with strategy.scope():
+            self._put(model, arrays, told["values"])
+        self.step = told["step"]
+        print(f"Going on from step {self.step}.")
+
+    def _put(self, model, arrays, values):
+        for name, variables in self._variables().items():
+            found = [arrays[k] for k in sorted(arrays) if k.startswith(f"{name}/")]
+            if [a.shape for a in found] != [tuple(v.shape) for v in variables]:
+                raise CheckpointError(
+                    f"Expected {len(variables)} variables of the {name}. Received: {len(found)}, or "
+                    f"others, in {self.files.folder}. The model has changed: name another folder."
+                )
+            for variable, value in zip(variables, found, strict=True):
+                variable.assign(value)
+        self._metrics = [arrays[k] for k in sorted(arrays) if k.startswith("metric/")]
+        self._remembered = values["callbacks"]
+        self._best = [arrays[k] for k in sorted(arrays) if k.startswith("best/")]
+        self.finished = values["finished"]
+
+    def _variables(self):
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            with self.model.distribute_strategy.scope():
+                optimizer.build(self.model.trainable_variables)
+        return {"model": self.model.variables, "optimizer": optimizer.variables}
+
+    def on_train_begin(self, logs=None):
+        del logs
+        self._loss_scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
+        self.model.signals.begin(self.step)
+        self._asked = False
+        self._before = signal.signal(signal.SIGTERM, self._ask)
+        if self._metrics is None:
+            self._save()  # what a gradient that breaks before the first checkpoint falls back to
+            return
+        for callback, kept in zip(self.watched, self._remembered, strict=True):
+            for name, value in kept.items():
+                setattr(callback, name, value)
+            if isinstance(callback, keras.callbacks.EarlyStopping) and self._best:
+                callback.best_weights = self._best
+
+    def on_epoch_begin(self, epoch, logs=None):
+        del epoch, logs
+        done = self.step % self.steps_per_epoch
+        self.model.set_steps(self.steps_per_epoch - done)
+        if self._metrics and done:  # `fit` has just reset them
+            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(value)
+        self._metrics = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        del batch, logs
+        self.step += 1
+        if self.step % self.agree_every == 0:
+            self._look()
+        if self.step % self.every == 0 and self.step % self.steps_per_epoch:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        del logs
+        self.finished = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        self._save()
+        if not self.finished:
+            self._look()
+
+    def on_train_end(self, logs=None):
+        del logs
+        self.close()
+
+    def close(self):
+        """Gives SIGTERM back to whoever had it."""
+        if getattr(self, "_before", None) is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
+
+    def _ask(self, number, frame):
+        del number, frame
+        self._asked = True
+        self.model.signals.vote_to_stop()
+
+    def _look(self):
+        self._check_finite()
+        several = self.model.replicas > 1
+        if self.model.signals.stopping if several else self._asked:
+            path = self._save()
+            raise Preempted(
+                f"Stopped by SIGTERM after step {self.step}, which is saved in "
+                f"{path or self.files.folder}. Run the same command again to go on."
+            )
+
+    def _check_finite(self):
+        broken = self.model.signals.broken_step
+        if broken is None:
+            return
+        step = self.step
+        self.step = 0
+        self.restore(self.model)
+        raise Diverged(
+            f"Expected finite gradients. Received: NaN or infinity at step {broken} (seen after "
+            f"step {step}). The model has the weights of step {self.step}, saved in "
+            f"{self.files.folder}. Lower the learning rate, clip gradients, or look at that batch."
+        )
+
+    def _save(self):
+        """Returns the file; None where another worker writes, or it can't be written."""
+        if self.model.signals.broken_step is not None:
+            self._check_finite()
+        arrays = {}
+        kept = {**self._variables(), "metric": self.model.metrics_variables}
+        for name, variables in kept.items():
+            for k, variable in enumerate(variables):
+                arrays[f"{name}/{k:05d}"] = np.asarray(variable.numpy())
+        callbacks = []
+        for callback in self.watched:
+            kind = next(kind for kind in _REMEMBERED if isinstance(callback, kind))
+            remembered = {n: getattr(callback, n) for n in _REMEMBERED[kind] if hasattr(callback, n)}
+            callbacks.append(_plain(remembered))
+            for k, weight in enumerate(getattr(callback, "best_weights", None) or []):
+                arrays[f"best/{k:05d}"] = np.asarray(weight)
+        if not is_chief(self.model.distribute_strategy):
+            return None
+        values = {"callbacks": callbacks, "finished": self.finished}
+        try:
+            return self.files.save(self.step, arrays, values)
+        except OSError as error:
+            warnings.warn(
+                f"The checkpoint of step {self.step} could not be written to "
+                f"{self.files.folder}: {error}. Training goes on; those before it stay.",
+                stacklevel=2,
+            )
+            return None
+
+
+def _plain(value):
+    """The value as JSON has it; numbers of NumPy and TensorFlow become Python's."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return float(value)
