@@ -22,6 +22,8 @@ def main() -> None:
         if os.environ.get("MMZOO_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
+        if hasattr(error, "exit_code"):  # a training run tells its supervisor whether to go on
+            sys.exit(error.exit_code)
         if not isinstance(error, (ValueError, OSError, AssertionError, RuntimeError, ImportError)):
             print(
                 f"({type(error).__name__}: not an error that mmzoo foresaw. Set MMZOO_TRACEBACK=1 "

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mmzoo.hub.cli import app as hub
+from mmzoo.recipe_commands import add_recipe_commands
 
 app = typer.Typer(
     name="mmzoo",
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(hub, name="hub")
+add_recipe_commands(app)
 
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or a run's folder.")]
@@ -32,58 +34,6 @@ def version(
         typer.echo(__version__)
         raise typer.Exit
     del context
-
-
-def _recipes() -> dict[str, str]:
-    """Recipe name to the first line of its docstring, read without running it."""
-    import ast
-    import importlib.util
-
-    spec = importlib.util.find_spec("mmzoo.recipes")
-    folders = spec.submodule_search_locations if spec else None
-    found = {}
-    for path in sorted(Path(next(iter(folders or []))).glob("[!_]*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[path.stem] = text.partition("\n")[0]
-    return found
-
-
-@app.command()
-def recipes() -> None:
-    """List the recipes."""
-    for name, story in _recipes().items():
-        typer.echo(f"{name:<12} {story}")
-
-
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
-def run(
-    context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="A name that `mmzoo recipes` lists.")],
-) -> None:
-    """Run a recipe; what follows its name goes to the recipe (`mmzoo run concepts --help`)."""
-    import importlib
-
-    if recipe in ("--help", "-h"):
-        typer.echo(context.get_help())
-        raise typer.Exit
-    known = _recipes()
-    if recipe not in known:
-        raise typer.BadParameter(f"{recipe!r}. Known: {', '.join(known)}.", param_hint="RECIPE")
-    importlib.import_module(f"mmzoo.recipes.{recipe}").main(context.args)
-
-
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
-def bakeoff(context: typer.Context) -> None:
-    """Compare every kind of fusion (`mmzoo bakeoff concepts --seeds 5`; `--help`)."""
-    import importlib
-
-    importlib.import_module("mmzoo.recipes.bakeoff").main(context.args)
 
 
 @app.command()

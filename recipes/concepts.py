@@ -3,7 +3,8 @@
 Data: Concept-128, embedded in mmzoo; split by icon vendor, language and voice.
 Run: mmzoo run concepts --fusion interactive --out build/concepts
     (or: python -m mmzoo.recipes.concepts --fusion late --subsets all --out build/all;
-    with `mmzoo hub build` image, text and audio done: --encoders pretrained)
+    with `mmzoo hub build` image, text and audio done: --encoders pretrained;
+    on all GPUs, or on CPUs of one machine: --strategy mirrored --replicas 4)
 Expect: test accuracy 0.99 ± 0.01 with all three modalities after 2 minutes on 2 CPU cores
     (with pretrained encoders 0.98 after 14), and three artifacts
     whose certificates hold.
@@ -30,7 +31,9 @@ from mmzoo.export.quantize import check_choice
 from mmzoo.files import beside, write_json
 from mmzoo.fusion.presence import subsets_of
 from mmzoo.recipes._card import about
+from mmzoo.recipes._concepts_inputs import as_taken, predict, with_strings
 from mmzoo.training.arguments import pairs, positive_int, some_of
+from mmzoo.training.devices import Devices, add_device_arguments, devices_of
 
 MODALITIES = concepts.MODALITIES
 FUSIONS = ("early", "late", "interactive")
@@ -54,8 +57,8 @@ CLASSES = 128
 TOLERANCE = {"shipped": 1e-5, "scratch": 1e-5, "pretrained": 5e-5}
 
 
-def make_data(modalities, heads, batch_size, seed, tokenizer=None, first=0):
-    """Returns the endless training stream from a batch on, and the validation set.
+def make_data(modalities, heads, batch_size, seed, tokenizer=None):
+    """Returns a function of the steps done to the endless training stream, and the validation set.
 
     Each has one target a head.
     """
@@ -65,28 +68,17 @@ def make_data(modalities, heads, batch_size, seed, tokenizer=None, first=0):
         return as_taken(inputs, modalities, tokenizer), dict.fromkeys(heads, one_hot)
 
     sources = concepts.load_sources("train")
-    train = stream.training_stream(sources, batch_size, seed, modalities, first)
+
+    def batches(first):
+        return stream.training_stream(sources, batch_size, seed, modalities, first).map(targets)
+
     validation = tf.data.Dataset.from_tensor_slices(concepts.draw_samples("validation", 4))
-    return train.map(targets), validation.batch(64).map(targets).cache()
+    return batches, validation.batch(64).map(targets).cache()
 
 
-def as_taken(inputs, modalities, tokenizer=None, present=None):
-    """Picks what a model takes; where it has a tokenizer, texts as token ids.
-
-    `present`: which of the modalities are to be seen; None: all.
-    """
-    taken = {m: inputs[m] for m in modalities}
-    count = tf.shape(inputs[modalities[0]])[0]
-    for m in modalities:
-        taken[f"{m}_present"] = tf.fill([count], present is None or m in present)
-    if tokenizer is not None and "text" in taken:
-        letters = tf.gather(tf.constant([b"", *(bytes([k]) for k in range(1, 256))]),
-                            tf.cast(taken["text"], "int32"))  # fmt: skip
-        taken["text"] = tokenizer(tf.strings.reduce_join(letters, axis=1))
-    return taken
-
-
-def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"):
+def build_model(
+    fusion_kind="interactive", modalities=MODALITIES, kind="shipped", trained_as=keras.Model
+):
     """Returns the model to train, with a head a modality, and the model to ship.
 
     Both share all layers and take `{modality: raw input, modality_present: bool}`, any of which
@@ -110,7 +102,9 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"
         m: build[m](ENCODERS[kind][m], name=f"{m}_encoder", **options[m])(seen[m])
         for m in modalities
     }
-    pooled = {m: layers.Dropout(0.3, name=f"{m}_dropout")(encoded[m]["pooled"]) for m in inputs}
+    pooled = {
+        m: training.SampleDropout(0.3, name=f"{m}_dropout")(encoded[m]["pooled"]) for m in inputs
+    }
     logits = {m: layers.Dense(CLASSES, name=f"{m}_logits")(pooled[m]) for m in inputs}
     heads = {f"{m}_logits": logits[m] for m in inputs}
 
@@ -127,9 +121,9 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"
                 kept,
             )
             x = layers.LayerNormalization(name="joined_norm")(x)
-            x = layers.Dropout(0.4, name="joined_dropout")(x)
+            x = training.SampleDropout(0.4, name="joined_dropout")(x)
         x = layers.Dense(256, activation="relu", name="hidden")(x)
-        x = layers.Dropout(0.4, name="hidden_dropout")(x)
+        x = training.SampleDropout(0.4, name="hidden_dropout")(x)
         # What the modalities say together is one more expert beside what each says alone.
         # It has a loss of its own: beside experts that are right it would never learn.
         heads["together"] = together = layers.Dense(CLASSES, name="together")(x)
@@ -139,62 +133,61 @@ def build_model(fusion_kind="interactive", modalities=MODALITIES, kind="shipped"
     fused = fusion.LateFusion(name="experts")(experts, presence=trusted)
     probability = layers.Softmax(name="probability")(fused)
     taken = {tensor.name: tensor for tensor in (*inputs.values(), *presence.values())}
-    to_train = keras.Model(taken, {"fused": fused, **heads}, name="concepts_training")
+    to_train = trained_as(taken, {"fused": fused, **heads}, name="concepts_training")
     return to_train, keras.Model(taken, {"probability": probability}, name="concepts")
 
 
-def train(fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch_size):
+def train(
+    fusion_kind, modalities, kind, *, seed, epochs, steps_per_epoch, batch_size, devices: Devices
+):
     """Trains one model. Returns it, its tokenizer or None, its history and the seconds."""
+    name = "+".join(modalities)
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
     tokenizer = None
     if kind == "pretrained":
         tokenizer = encoders.tokenizer(ENCODERS[kind]["text"])
-    to_train, model = build_model(fusion_kind, modalities, kind)
+    with devices.strategy.scope():
+        to_train, distributed = build_model(
+            fusion_kind, modalities, kind, training.DistributedModel
+        )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05)
     shown = ["fused_accuracy", "val_fused_accuracy"]
     history: dict[str, list] = {}
+    data, validation = make_data(modalities, list(to_train.output), batch_size, seed, tokenizer)
     start = time.perf_counter()
-    for planned, highest, fine_tune in STAGES[kind]:
+    for stage, (planned, highest, fine_tune) in enumerate(STAGES[kind]):
         count = planned if epochs is None else epochs
         first = len(history.get("loss", [])) * steps_per_epoch
-        data, validation = make_data(
-            modalities, list(to_train.output), batch_size, seed, tokenizer, first
-        )
         for m in modalities if kind != "scratch" else ():
             to_train.get_layer(f"{m}_encoder").get_layer("module").trainable = fine_tune
         rate = keras.optimizers.schedules.CosineDecay(
             1e-5, count * steps_per_epoch, warmup_target=highest, warmup_steps=60
         )
-        to_train.compile(
-            optimizer=keras.optimizers.AdamW(rate, weight_decay=0.02),
-            loss=dict.fromkeys(to_train.output, loss),
-            metrics={"fused": ["accuracy"]},
-        )
+        with devices.strategy.scope():
+            to_train.compile(
+                optimizer=keras.optimizers.AdamW(rate, weight_decay=0.02),
+                loss=dict.fromkeys(to_train.output, loss),
+                metrics={"fused": ["accuracy"]},
+            )
         stop = keras.callbacks.EarlyStopping(
             "val_fused_accuracy", mode="max", patience=4, restore_best_weights=True
         )
-        with training.RichProgress("+".join(modalities), shown) as bar:
-            done = to_train.fit(
-                data, epochs=count, steps_per_epoch=steps_per_epoch,
-                shuffle=False, validation_data=validation, callbacks=[bar, stop], verbose=0,
-            ).history  # fmt: skip
-        for name, values in done.items():
-            history.setdefault(name, []).extend(values)
+        with training.RichProgress(name, shown) as bar:
+            done = training.fit_resumable(
+                to_train, lambda steps, first=first: data(first + steps),
+                epochs=count, steps_per_epoch=steps_per_epoch, validation_data=validation,
+                callbacks=[bar, stop], folder=devices.checkpoints(name, f"stage-{stage}"),
+                every=devices.every,
+                arguments={"seed": seed, "batch_size": batch_size, "fusion": fusion_kind},
+            )  # fmt: skip
+        for key, values in done.items():
+            history.setdefault(key, []).extend(values)
+    _, model = build_model(fusion_kind, modalities, kind)  # on one device
+    model.set_weights(distributed.get_weights())
     held_out, labels = concepts.draw_samples("validation")
     held_out = as_taken(held_out, modalities, tokenizer)
     training.calibrate_experts(model, model.get_layer("experts"), held_out, labels)
     return model, tokenizer, history, time.perf_counter() - start
-
-
-def with_strings(model, tokenizer):
-    """The model to ship: one that takes strings, where a tokenizer stands before it."""
-    if tokenizer is None or "text" not in {tensor.name for tensor in model.inputs}:
-        return model
-    inputs = {t.name: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name) for t in model.inputs}
-    inputs["text"] = keras.Input((), dtype="string", name="text")
-    taken = {**inputs, "text": tokenizer(inputs["text"])}
-    return keras.Model(inputs, model(taken), name="concepts_of_strings")
 
 
 def main(argv=None) -> dict:
@@ -203,21 +196,33 @@ def main(argv=None) -> dict:
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
     check_bundle_place(args.out / "bundle")
     check_choice(args.quantize, dict.fromkeys(args.modalities, ""))
+    devices = devices_of(args, args.seed)
+    trained = {}
+    for subset in subsets_of(args.modalities) if args.subsets == "all" else [args.modalities]:
+        trained["+".join(subset)] = train(
+            args.fusion, subset, args.encoders, seed=args.seed, epochs=args.epochs,
+            steps_per_epoch=args.steps_per_epoch, batch_size=args.batch_size, devices=devices,
+        )  # fmt: skip
+    metrics: dict = {}
+    with devices.others_waiting():
+        if devices.chief:
+            metrics = ship(args, trained, devices.strategy.num_replicas_in_sync)
+    return metrics
+
+
+def ship(args, models, replicas) -> dict:
+    """Evaluates, exports and reports what was trained: dict of subset to what `train` returns."""
     everything = args.modalities
     samples = {split: concepts.draw_samples(split) for split in ("validation", "test")}
     trained = {}
-    for subset in subsets_of(everything) if args.subsets == "all" else [everything]:
-        model, tokenizer, history, seconds = train(
-            args.fusion, subset, args.encoders, seed=args.seed, epochs=args.epochs,
-            steps_per_epoch=args.steps_per_epoch, batch_size=args.batch_size,
-        )  # fmt: skip
+    for subset, (model, tokenizer, history, seconds) in models.items():
         planned = sum(args.epochs or stage[0] for stage in STAGES[args.encoders])
-        trained["+".join(subset)] = {
+        trained[subset] = {
             "seconds": seconds,
             "steps": len(history["loss"]) * args.steps_per_epoch,
             "batch_size": args.batch_size,
             "stopped_early": len(history["loss"]) < planned,
-            **{split: accuracy(predict(model, inputs, subset, tokenizer), labels)
+            **{split: accuracy(predict(model, inputs, subset.split("+"), tokenizer), labels)
                for split, (inputs, labels) in samples.items()},
         }  # fmt: skip
     # The last model read every modality: it is the one that ships, and does without any.
@@ -227,6 +232,7 @@ def main(argv=None) -> dict:
         "encoders": args.encoders,
         "modalities": list(everything),
         "seed": args.seed,
+        "replicas": replicas,
         "parameters": model.count_params(),
         "train_seconds": seconds,
         "versions": training.package_versions(),
@@ -245,7 +251,8 @@ def main(argv=None) -> dict:
         metrics[split] = {"samples": len(labels), "accuracy": found}
     model = with_strings(model, tokenizer)
     unproven = args.out / "model.unproven.keras"  # an older run's files stay as they are
-    save(model, unproven)
+    with beside(unproven) as path:
+        model.save(path)
     rich.print("Exporting, and checking each artifact in its own runtime …")
     bundle = export.export_bundle(
         model,
@@ -269,16 +276,6 @@ def main(argv=None) -> dict:
     return metrics
 
 
-def predict(model, inputs, modalities, tokenizer, present=None):
-    taken = as_taken(inputs, modalities, tokenizer, present)
-    return model.predict(taken, batch_size=64, verbose=0)["probability"]
-
-
-def save(model, path):
-    with beside(path) as place:
-        model.save(place)
-
-
 def parse(argv):
     parser = argparse.ArgumentParser(prog="concepts", description=__doc__.splitlines()[0])
     parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
@@ -292,6 +289,7 @@ def parse(argv):
     parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")
     parser.add_argument("--steps-per-epoch", type=positive_int, default=50)
     parser.add_argument("--batch-size", type=positive_int, default=64)
+    add_device_arguments(parser)
     return parser.parse_args(argv)
 
 

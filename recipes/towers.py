@@ -22,6 +22,7 @@ from mmzoo.data import concepts, stream
 from mmzoo.export.parity import accuracy
 from mmzoo.hub.towers import tower_contract
 from mmzoo.training.arguments import positive_int, some_of
+from mmzoo.training.devices import Devices, add_device_arguments, devices_of
 
 MODALITIES = concepts.MODALITIES
 CLASSES = 128
@@ -40,52 +41,68 @@ TAKES = {
 
 
 def make_data(modality, batch_size, seed):
-    """Returns the endless training stream of one modality, and the validation set."""
-    train = stream.training_stream(concepts.load_sources("train"), batch_size, seed, [modality])
+    """Returns a function of the steps done to the training stream, and the validation set."""
+    sources = concepts.load_sources("train")
+
+    def batches(first):
+        train = stream.training_stream(sources, batch_size, seed, [modality], first)
+        return train.map(lambda inputs, label: (inputs[modality], label))
+
     inputs, labels = concepts.draw_samples("validation")
     validation = tf.data.Dataset.from_tensor_slices((inputs[modality], labels)).batch(128)
-    return train.map(lambda inputs, label: (inputs[modality], label)), validation
+    return batches, validation
 
 
-def build_model(modality, units=128):
+def build_model(modality, units=128, trained_as=keras.Model):
     """Returns the tower, and the classifier that it is trained in."""
     build = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}
     tower = build[modality](units=units, name=f"{modality}_encoder")
     inputs = keras.Input(tower.inputs[0].shape[1:], dtype=tower.inputs[0].dtype, name=modality)
-    pooled = layers.Dropout(0.3, name="dropout")(tower(inputs)["pooled"])
+    pooled = training.SampleDropout(0.3, name="dropout")(tower(inputs)["pooled"])
     logits = layers.Dense(CLASSES, name="logits")(pooled)
-    return tower, keras.Model(inputs, logits, name=f"{modality}_classifier")
+    return tower, trained_as(inputs, logits, name=f"{modality}_classifier")
 
 
-def train(modality, *, seed, steps, batch_size):
-    """Trains one tower. Returns it and what its card says."""
+def train(modality, *, seed, steps, batch_size, devices: Devices):
+    """Trains one tower. Returns it, its classifier and what its card says."""
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
     data, validation = make_data(modality, batch_size, seed)
-    tower, model = build_model(modality)
     rate = keras.optimizers.schedules.CosineDecay(
         1e-5, steps, warmup_target=3e-3, warmup_steps=min(100, steps // 10 + 1)
     )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=0.05, use_ema=True, ema_momentum=0.99),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    with devices.strategy.scope():
+        _, distributed = build_model(modality, trained_as=training.DistributedModel)
+        distributed.compile(
+            optimizer=keras.optimizers.AdamW(
+                rate, weight_decay=0.05, use_ema=True, ema_momentum=0.99
+            ),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
     epochs = max(1, steps // 250)
     steps_per_epoch = steps // epochs
     start = time.perf_counter()
     with training.RichProgress(modality, ["accuracy", "val_accuracy"]) as bar:
-        model.fit(
-            data, epochs=epochs, steps_per_epoch=steps_per_epoch, shuffle=False,
-            validation_data=validation, callbacks=[bar], verbose=0,
+        training.fit_resumable(
+            distributed, data, epochs=epochs, steps_per_epoch=steps_per_epoch,
+            validation_data=validation, callbacks=[bar], every=devices.every,
+            folder=devices.checkpoints(modality),
+            arguments={"seed": seed, "batch_size": batch_size},
         )  # fmt: skip
+    tower, model = build_model(modality)  # on one device
+    model.set_weights(distributed.get_weights())
     figures = {"steps": epochs * steps_per_epoch, "batch_size": batch_size, "seed": seed}
     figures["seconds"] = time.perf_counter() - start
+    return tower, model, figures
+
+
+def evaluate(modality, model):
+    """Accuracy of the classifier, a split."""
+    found = {}
     for split in ("validation", "test"):
         inputs, labels = concepts.draw_samples(split)
-        scores = model.predict(inputs[modality], batch_size=64, verbose=0)
-        figures[split] = accuracy(scores, labels)
-    return tower, figures
+        found[split] = accuracy(model.predict(inputs[modality], batch_size=64, verbose=0), labels)
+    return found
 
 
 def card(modality, tower, figures):
@@ -115,20 +132,33 @@ by the recipe `towers` of mmzoo {__version__}
 def main(argv=None) -> dict:
     """Trains and publishes the towers. Returns the figures on their cards."""
     args = parse(argv)
+    devices = devices_of(args, args.seed)
+    trained = {
+        modality: train(
+            modality, seed=args.seed, steps=args.steps or STEPS[modality],
+            batch_size=args.batch_size, devices=devices,
+        )
+        for modality in args.modalities
+    }  # fmt: skip
     found = {}
-    for modality in args.modalities:
-        steps = args.steps or STEPS[modality]
-        tower, figures = train(modality, seed=args.seed, steps=steps, batch_size=args.batch_size)
-        folder = args.out / f"concept128-{modality}" / "1"
-        hub.publish(
-            tower, folder, card=card(modality, tower, figures),
-            contract=tower_contract(tower, licence="Apache-2.0"),
-        )  # fmt: skip
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        found[modality] = {**figures, "bytes": size, "path": str(folder)}
-        rich.print(f"{modality}: test accuracy {figures['test']:.3f}, {size / 1e6:.2f} MB")
-        print(f"Module: {folder}")
+    with devices.others_waiting():
+        for modality, each in trained.items() if devices.chief else ():
+            found[modality] = publish(modality, *each, args.out)
     return found
+
+
+def publish(modality, tower, model, figures, out):
+    """Publishes one tower. Returns the figures on its card."""
+    figures |= evaluate(modality, model)
+    folder = out / f"concept128-{modality}" / "1"
+    hub.publish(
+        tower, folder, card=card(modality, tower, figures),
+        contract=tower_contract(tower, licence="Apache-2.0"),
+    )  # fmt: skip
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    rich.print(f"{modality}: test accuracy {figures['test']:.3f}, {size / 1e6:.2f} MB")
+    print(f"Module: {folder}")
+    return {**figures, "bytes": size, "path": str(folder)}
 
 
 def parse(argv):
@@ -138,6 +168,7 @@ def parse(argv):
     parser.add_argument("--steps", type=positive_int, help="instead of each modality's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=positive_int, default=64)
+    add_device_arguments(parser)
     return parser.parse_args(argv)
 
 

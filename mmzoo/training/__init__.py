@@ -4,6 +4,7 @@ from mmzoo.training.calibration import calibrate_experts, calibrate_temperatures
 from mmzoo.training.distributed_model import DistributedModel, plain_copy
 from mmzoo.training.imbalance import GradientModulation, TrueClassProbability
 from mmzoo.training.progress import RichProgress
+from mmzoo.training.resumable import fit_resumable
 from mmzoo.training.sample_dropout import SampleDropout
 from mmzoo.training.strategy import strategy
 from mmzoo.training.versions import package_versions
@@ -16,6 +17,7 @@ __all__ = [
     "TrueClassProbability",
     "calibrate_experts",
     "calibrate_temperatures",
+    "fit_resumable",
     "package_versions",
     "plain_copy",
     "strategy",

@@ -51,10 +51,11 @@ class CheckpointFiles:
         text = np.frombuffer(json.dumps(values).encode(), np.uint8)
         with beside(path) as place:
             with place.open("wb") as file:
-                np.savez(file, **arrays, **{"values.json": text})
+                everything = {**arrays, "values.json": text}
+                np.savez(file, **everything)  # type: ignore[arg-type]
                 _flush(file)
             digest = sha256(place)
-        listed = [{"step": step, "file": path.name, "sha256": digest}]
+        listed: list[dict] = [{"step": step, "file": path.name, "sha256": digest}]
         listed += [entry for entry in self._listed() if entry["file"] != path.name]
         with beside(self.folder / INDEX) as place:
             write_json(place, {"arguments": self.arguments, "checkpoints": listed[: self.keep]})

@@ -1,5 +1,7 @@
 """A Keras model whose training on many devices equals that on one."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops, tree
@@ -7,7 +9,7 @@ from keras import ops, tree
 from mmzoo.ops.sample_random import Rows, current_rows, seeing
 from mmzoo.training.global_loss import GlobalCompileLoss, global_losses
 from mmzoo.training.micro_batches import cut, joined, rewound
-from mmzoo.training.refusals import check_compile, check_data, check_one_batch, whole_batch_losses
+from mmzoo.training.refusals import check_compile, check_data, check_one_batch
 from mmzoo.training.replica_seeds import sample_seeds, spread_seeds
 from mmzoo.training.signals import Signals
 from mmzoo.training.summed_gradients import expect_summed
@@ -83,7 +85,7 @@ class DistributedModel(keras.Model):
         """Trains, as `keras.Model.fit`; every worker calls it with the whole data."""
         x = check_data(self, x, kwargs)
         self.signals.begin(0)
-        self._steps_of = None
+        self._steps_of: Any = None
         spread_seeds(self)
         return super().fit(x, y, **kwargs)
 
@@ -111,10 +113,11 @@ class DistributedModel(keras.Model):
         data = keras.utils.unpack_x_y_sample_weight(data)
         weights = self.trainable_weights
         seeds = sample_seeds(self)
+        whole = self._rows_of(data[0])
         predictions, losses, gradients = [], [], None
-        for piece, rows in cut(data, self._rows_of(data[0]), self._pieces, lambda: gradients):
-            x, y, sample_weight = piece
-            keep = rewound(seeds, last=len(losses) + 1 == self._pieces)
+        for k in range(self._pieces):
+            (x, y, sample_weight), rows = cut(data, whole, k, self._pieces, after=gradients)
+            keep = rewound(seeds, last=k + 1 == self._pieces)
             with keep, seeing(rows), tf.GradientTape() as tape:
                 y_pred = self(x, training=True)
                 loss = self._compute_loss(
@@ -122,14 +125,14 @@ class DistributedModel(keras.Model):
                 )
                 scaled = self.optimizer.scale_loss(loss)
             new = tape.gradient(scaled, [weight.value for weight in weights])
-            gradients = new if gradients is None else [_add(a, b) for a, b in zip(gradients, new)]
+            gradients = new if gradients is None else list(map(_add, gradients, new))
             predictions.append(y_pred)
             losses.append(loss)
-        self._track(tf.add_n(losses), rows)
+        self._track(tf.add_n(losses), whole)
         gradients = self._over_replicas(gradients)
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):  # skips such steps
             self.signals.watch(gradients)
-        self.optimizer.apply_gradients(zip(gradients, weights))
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         x, y, sample_weight = data
         logs = self.compute_metrics(x, y, joined(predictions), sample_weight=sample_weight)
         return self._liftable(logs)
@@ -180,9 +183,17 @@ class DistributedModel(keras.Model):
     def _over_replicas(self, gradients):
         if self.replicas == 1:
             return gradients
-        found = [gradient for gradient in gradients if gradient is not None]
-        summed = iter(tf.distribute.get_replica_context().all_reduce("SUM", found))
-        return [None if gradient is None else next(summed) for gradient in gradients]
+        by_dtype: dict = {}
+        for k, gradient in enumerate(gradients):
+            if gradient is not None:
+                by_dtype.setdefault(gradient.dtype, []).append(k)
+        summed: list = [None] * len(gradients)
+        for places in by_dtype.values():
+            found = [gradients[k] for k in places]
+            told = tf.distribute.get_replica_context().all_reduce("SUM", found)
+            for k, gradient in zip(places, told, strict=True):
+                summed[k] = gradient
+        return summed
 
     def _track(self, loss, rows):
         loss = tf.cast(loss, "float32") * self.replicas

@@ -8,26 +8,26 @@ from keras import tree
 from mmzoo.ops.sample_random import Rows
 
 
-def cut(data, rows, pieces, after):
-    """Yields `(piece of the data, its rows)`; each waits for the one before it.
+def cut(data, rows, number, pieces, after=None):
+    """One micro-batch, as `(its part of the data, its rows)`.
 
     Args:
         data: Structure of tensors whose first axis is the batch; None stays None.
         rows: `Rows` of the whole of it.
-        pieces: Positive int. Sizes differ by one at most, and may be 0.
-        after: Function of what the next piece is to wait for, or None: else all would lie in
+        number: Which piece, from 0.
+        pieces: Positive int, how many there are. Sizes differ by one at most, and may be 0.
+        after: List of tensors, some may be None, to wait for: without, all pieces would lie in
             memory at once.
     """
     if pieces == 1:
-        yield data, rows
-        return
-    for k in range(pieces):
-        begin, end = rows.count * k // pieces, rows.count * (k + 1) // pieces
-        with tf.control_dependencies([tf.convert_to_tensor(v) for v in after() or [] if v is not None]):
-            piece = tree.map_structure(
-                lambda value: None if value is None else tf.identity(value[begin:end]), data
-            )
-        yield piece, Rows(rows.first + begin, end - begin, rows.total, rows.replicas, pieces)
+        return data, rows
+    begin, end = rows.count * number // pieces, rows.count * (number + 1) // pieces
+    waited = [tf.convert_to_tensor(value) for value in after or [] if value is not None]
+    with tf.control_dependencies(waited):
+        part = tree.map_structure(
+            lambda value: None if value is None else tf.identity(value[begin:end]), data
+        )
+    return part, Rows(rows.first + begin, end - begin, rows.total, rows.replicas, pieces)
 
 
 def joined(predictions):

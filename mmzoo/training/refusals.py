@@ -17,8 +17,8 @@ def check_compile(model, optimizer, loss, accumulate, options) -> None:
         name.startswith(known) for name in kinds for known in _KNOWN
     ):
         raise ValueError(
-            f"Expected a strategy of {_KNOWN}. Received: {type(strategy).__name__}, for which Keras "
-            "3 computes another loss. Use `mmzoo.training.strategy`."
+            f"Expected a strategy of {_KNOWN}. Received: {type(strategy).__name__}, for which "
+            "Keras 3 computes another loss. Use `mmzoo.training.strategy`."
         )
     if keras.distribution.distribution() is not None:
         raise ValueError(
@@ -29,23 +29,32 @@ def check_compile(model, optimizer, loss, accumulate, options) -> None:
     if inner.gradient_accumulation_steps:
         raise ValueError(
             "Expected an optimizer without `gradient_accumulation_steps`, which fails under "
-            f"tf.distribute. Received: {inner.gradient_accumulation_steps}. Multiply the batch size "
-            "by it and pass compile(accumulate=...)."
+            f"tf.distribute. Received: {inner.gradient_accumulation_steps}. Multiply the "
+            "batch size by it and pass compile(accumulate=...)."
         )
     if accumulate > 1:
         _check_accumulation(model, loss)
     if not several:
         return
     faults = {
-        "jit_compile": (options.get("jit_compile") is True, "XLA can't compile the exchange between replicas; leave it out"),
-        "steps_per_execution": (options.get("steps_per_execution", 1) not in (1, None), "it fails with replicas; leave it out"),
-        "ema_overwrite_frequency": (bool(inner.use_ema and inner.ema_overwrite_frequency), "it fails with replicas; without it the average takes over when training ends"),
+        "jit_compile": (
+            options.get("jit_compile") is True,
+            "XLA can't compile the exchange between replicas; leave it out",
+        ),
+        "steps_per_execution": (
+            options.get("steps_per_execution", 1) not in (1, None),
+            "it fails with replicas; leave it out",
+        ),
+        "ema_overwrite_frequency": (
+            bool(inner.use_ema and inner.ema_overwrite_frequency),
+            "it fails with replicas; without it the average takes over when training ends",
+        ),
     }
     for name, (wrong, advice) in faults.items():
         if wrong:
             raise ValueError(
-                f"Expected no `{name}` with {strategy.num_replicas_in_sync} replicas. Received: one; "
-                f"{advice}."
+                f"Expected no `{name}` with {strategy.num_replicas_in_sync} replicas. Received: "
+                f"one; {advice}."
             )
     _check_scope(model, optimizer, strategy)
 
@@ -65,8 +74,9 @@ def _check_accumulation(model, loss):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
             raise ValueError(
-                f"Expected accumulate=1 with BatchNormalization. Received: more, and {layer.name!r}, "
-                "whose moments would be those of a micro-batch. Freeze it, or use GroupNormalization."
+                f"Expected accumulate=1 with BatchNormalization. Received: more, and "
+                f"{layer.name!r}, whose moments would be those of a micro-batch. Freeze it, or use "
+                "GroupNormalization."
             )
 
 

@@ -15,7 +15,9 @@ def from_chief(strategy, value):
     """
     if not has_workers(strategy):
         return value
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8) if is_chief(strategy) else []
+    text = np.zeros(0, np.uint8)
+    if is_chief(strategy):
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     (length,) = arrays_from_chief(strategy, [np.int64(len(text))])
     content = np.zeros(int(length), "int32")
     content[: len(text)] = text
@@ -36,7 +38,8 @@ def arrays_from_chief(strategy, arrays):
     def summed(values):
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
         values = [tf.where(first, value, tf.zeros_like(value)) for value in values]
-        return tf.distribute.get_replica_context().all_reduce("SUM", values)
+        # One by one: a list is to be of one dtype.
+        return [tf.distribute.get_replica_context().all_reduce("SUM", value) for value in values]
 
     told = strategy.run(summed, args=([tf.constant(array) for array in wide],))
     local = [strategy.experimental_local_results(value)[0].numpy() for value in told]

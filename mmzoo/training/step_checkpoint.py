@@ -100,8 +100,9 @@ class StepCheckpoint(keras.callbacks.Callback):
             found = [arrays[k] for k in sorted(arrays) if k.startswith(f"{name}/")]
             if [a.shape for a in found] != [tuple(v.shape) for v in variables]:
                 raise CheckpointError(
-                    f"Expected {len(variables)} variables of the {name}. Received: {len(found)}, or "
-                    f"others, in {self.files.folder}. The model has changed: name another folder."
+                    f"Expected {len(variables)} variables of the {name}. Received: {len(found)}, "
+                    f"or others, in {self.files.folder}. The model has changed: name another "
+                    "folder."
                 )
             for variable, value in zip(variables, found, strict=True):
                 variable.assign(value)
@@ -206,7 +207,9 @@ class StepCheckpoint(keras.callbacks.Callback):
         callbacks = []
         for callback in self.watched:
             kind = next(kind for kind in _REMEMBERED if isinstance(callback, kind))
-            remembered = {n: getattr(callback, n) for n in _REMEMBERED[kind] if hasattr(callback, n)}
+            remembered = {
+                n: getattr(callback, n) for n in _REMEMBERED[kind] if hasattr(callback, n)
+            }
             callbacks.append(_plain(remembered))
             for k, weight in enumerate(getattr(callback, "best_weights", None) or []):
                 arrays[f"best/{k:05d}"] = np.asarray(weight)

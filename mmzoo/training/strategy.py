@@ -36,7 +36,9 @@ def strategy(name: str = "auto", *, replicas: int | None = None) -> tf.distribut
         raise ValueError(
             f'`replicas` goes with "mirrored". Received: replicas={replicas} with {name!r}.'
         )
-    return {"one": _one, "mirrored": _mirrored, "multiworker": _workers, "tpu": _tpu}[name](replicas)
+    return {"one": _one, "mirrored": _mirrored, "multiworker": _workers, "tpu": _tpu}[name](
+        replicas
+    )
 
 
 def task() -> tuple[int, int]:
@@ -135,8 +137,9 @@ def _workers(replicas):
     del replicas
     if len(_tasks(_cluster())) < 1:
         raise ValueError(
-            'Expected the cluster in the environment variable TF_CONFIG for "multiworker". Received: '
-            "none. `mmzoo train-cluster` sets it on one machine, Kubernetes' TFJob on many."
+            'Expected the cluster in the environment variable TF_CONFIG for "multiworker". '
+            "Received: none. `mmzoo train-cluster` sets it on one machine, Kubernetes' TFJob on "
+            "many."
         )
     task()
     kind = tf.distribute.experimental.CommunicationImplementation

@@ -40,4 +40,5 @@ def expect_summed(optimizer: keras.optimizers.Optimizer) -> None:
     """
     target = getattr(optimizer, "inner_optimizer", optimizer)
     if not isinstance(target, _Summed):
-        target.__class__ = _class_of(type(target))
+        kind: type = type(target)
+        target.__class__ = _class_of(kind)

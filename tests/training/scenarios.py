@@ -1,8 +1,8 @@
 """Trains the same small models on one device, on replicas or as a worker; prints what came of it.
 
-`python scenarios.py one 1`, `python scenarios.py mirrored 4`, or with TF_CONFIG `python scenarios.py
-multiworker 2`: a process of its own, as TensorFlow sets its devices once. `stock` trains with
-`keras.Model` what the others train with `DistributedModel`.
+`python scenarios.py plain 1`, `python scenarios.py mirrored 4`, or with TF_CONFIG `python
+scenarios.py multiworker 2`: a process of its own, as TensorFlow sets its devices once. `stock`
+trains with `keras.Model` what the others train with `DistributedModel`.
 """
 
 import contextlib
