@@ -41,10 +41,6 @@ def check_compile(model, optimizer, loss, accumulate, options) -> None:
             options.get("jit_compile") is True,
             "XLA can't compile the exchange between replicas; leave it out",
         ),
-        "steps_per_execution": (
-            options.get("steps_per_execution", 1) not in (1, None),
-            "it fails with replicas; leave it out",
-        ),
         "ema_overwrite_frequency": (
             bool(inner.use_ema and inner.ema_overwrite_frequency),
             "it fails with replicas; without it the average takes over when training ends",

@@ -135,7 +135,7 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         del epoch, logs
-        done = self.step % self.steps_per_epoch
+        self._begun, done = self.step, self.step % self.steps_per_epoch
         self.model.set_steps(self.steps_per_epoch - done)
         if self._metrics and done:  # `fit` has just reset them
             for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
@@ -143,11 +143,11 @@ class StepCheckpoint(keras.callbacks.Callback):
         self._metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
-        del batch, logs
-        self.step += 1
-        if self.step % self.agree_every == 0:
+        del logs
+        before, self.step = self.step, self._begun + batch + 1
+        if before // self.agree_every < self.step // self.agree_every:
             self._look()
-        if self.step % self.every == 0 and self.step % self.steps_per_epoch:
+        if before // self.every < self.step // self.every and self.step % self.steps_per_epoch:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):

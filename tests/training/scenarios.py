@@ -105,6 +105,7 @@ SCENARIOS = {
     "clipvalue": lambda make: two_heads(make, keras.optimizers.SGD(0.1, clipvalue=0.05)),
     "ema": lambda make: two_heads(make, adamw(use_ema=True, ema_momentum=0.7)),
     "large_batch": lambda make: two_heads(make, adamw(), batch=36),
+    "steps_per_execution": lambda make: two_heads(make, adamw(), steps_per_execution=2),
     "info_nce": lambda make: contrast(make, losses.InfoNCE()),
     "sigmoid": lambda make: contrast(make, losses.SigmoidContrast(), temperature=0.1, bias=-3.0),
     "squared_distance": lambda make: contrast(make, losses.SquaredDistance(), temperature=None),

@@ -1,0 +1,82 @@
+"""Replicas and workers train the same weights as one device: see `scenarios.py`."""
+
+import numpy as np
+import pytest
+import runs
+from keras import tree
+
+FAST = ("global_clipnorm", "info_nce", "mask", "strings", "accumulate_2")
+# float16 rounds what each replica adds up; all else is float32.
+NEAR = {"float16": {"rtol": 5e-3, "atol": 1e-4}}
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return runs.run("scenarios.py", "plain", 1)
+
+
+def assert_equal(found, expected):
+    """Losses, metrics, answers and weights are those of one device to 1e-6 of their scale."""
+    assert found.keys() == expected.keys()
+    for name, scenario in expected.items():
+        near = NEAR.get(name, {"rtol": 2e-6, "atol": 2e-6})
+        for part, values in scenario.items():
+            tree.assert_same_structure(found[name][part], values)
+            for a, b in zip(tree.flatten(found[name][part]), tree.flatten(values), strict=True):
+                assert np.isfinite(a).all(), (name, part)
+                np.testing.assert_allclose(a, b, **near, err_msg=f"{name}, {part}")
+
+
+def only(names, found):
+    return {name: found[name] for name in names}
+
+
+def test_one_device_trains_as_stock_keras_does(one_device):
+    stock = runs.run("scenarios.py", "stock", 1)
+    assert len(stock) == 15 and set(stock) < set(one_device)
+    for name, expected in stock.items():
+        found = one_device[name]
+        # Keras' loss of one output of several is weighted otherwise where a batch is smaller.
+        for part in ("weights", "predict"):
+            for a, b in zip(tree.flatten(found[part]), tree.flatten(expected[part]), strict=True):
+                np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(
+            found["history"]["loss"], expected["history"]["loss"], rtol=2e-6, err_msg=name
+        )
+
+
+def test_training_moves_the_weights(one_device):
+    for name, found in one_device.items():
+        losses = found["history"]["loss"]
+        assert abs(losses[-1] - losses[0]) > 1e-3 * abs(losses[0]), name
+
+
+def test_micro_batches_change_nothing(one_device):
+    for k in (2, 3):
+        assert_equal({"x": one_device[f"accumulate_{k}"]}, {"x": one_device["accumulate_1"]})
+
+
+def test_four_replicas_equal_one_device(one_device):
+    assert_equal(runs.run("scenarios.py", "mirrored", 4, *FAST), only(FAST, one_device))
+
+
+def test_two_workers_equal_one_device(one_device, tmp_path):
+    names = ("global_clipnorm", "info_nce", "strings")
+    said, ended, _ = runs.run_workers(2, tmp_path, "scenarios.py", "multiworker", 2, *names)
+    assert ended.restarts == 0
+    for found in said:
+        assert_equal(found, only(names, one_device))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_equal_one_device_in_everything(one_device, replicas):
+    assert_equal(runs.run("scenarios.py", "mirrored", replicas), one_device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_equal_one_device_in_everything(one_device, workers, tmp_path):
+    said, _, _ = runs.run_workers(workers, tmp_path, "scenarios.py", "multiworker", workers)
+    for found in said:
+        assert_equal(found, one_device)
