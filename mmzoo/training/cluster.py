@@ -204,7 +204,8 @@ def _what(codes):
             said.append(f"worker {k} saved and left after SIGTERM")
         elif code:
             said.append(f"worker {k} failed with exit code {code}")
-    return "; ".join(said).capitalize()
+    text = "; ".join(said)
+    return text[:1].upper() + text[1:]
 
 
 def _last_lines(logs, index, count=5):
