@@ -15,6 +15,7 @@ _SUBPACKAGES = (
     "export",
     "fusion",
     "hub",
+    "losses",
     "preprocessing",
     "recipes",
     "training",

@@ -25,9 +25,11 @@ def load_keras(path, *, trust: bool = False) -> keras.Model:
     import mmzoo.encoders
     import mmzoo.fusion
     import mmzoo.hub.layer
+    import mmzoo.losses
     import mmzoo.pretrained.text_ids
     import mmzoo.pretrained.text_layers
-    import mmzoo.pretrained.whisper_log_mel  # noqa: F401  what an archive may name
+    import mmzoo.pretrained.whisper_log_mel
+    import mmzoo.training.sample_dropout  # noqa: F401  what an archive may name
 
     path = Path(path)
     if not path.is_file():

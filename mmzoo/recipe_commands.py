@@ -87,5 +87,5 @@ def add_recipe_commands(app: typer.Typer) -> None:
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command()(recipes)
     app.command(context_settings=further, add_help_option=False)(run)
-    app.command(context_settings=further)(train_cluster)
+    app.command("train-cluster", context_settings=further)(train_cluster)
     app.command(context_settings=further, add_help_option=False)(bakeoff)

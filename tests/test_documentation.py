@@ -52,7 +52,7 @@ def test_every_mmzoo_command_in_the_readme_exists():
 
     groups = {group.name: names(group.typer_instance) for group in app.registered_groups}
     assert set(groups) == {"hub"}
-    named = set(re.findall(r"^mmzoo (\w+)", README, re.MULTILINE))
+    named = set(re.findall(r"^mmzoo ([\w-]+)", README, re.MULTILINE))
     assert names(app) | set(groups) == named
     for group, known in groups.items():
         assert known == set(re.findall(rf"^mmzoo {group} (\w+)", README, re.MULTILINE))

@@ -10,14 +10,20 @@ import tensorflow as tf
 from hub.modules import function_module
 from keras import layers
 
-from mmzoo import encoders, hub
+from mmzoo import encoders, hub, training
 from mmzoo.data import concepts, stream
 from mmzoo.export.manifest import ALL
 from mmzoo.hub.towers import tower_contract
 from mmzoo.loading import load_keras
 from mmzoo.recipes import concepts as recipe
+from mmzoo.training.devices import Devices
 
-SHORT = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 4}
+SHORT = {
+    "epochs": 1,
+    "steps_per_epoch": 2,
+    "batch_size": 4,
+    "devices": Devices(training.strategy("one")),
+}
 
 
 @pytest.fixture

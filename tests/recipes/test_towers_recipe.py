@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo import encoders, hub
+from mmzoo import encoders, hub, training
 from mmzoo.data import concepts, stream
 from mmzoo.hub.cache import find_fault
 from mmzoo.recipes import towers
+from mmzoo.training.devices import Devices
 
+ONE = Devices(training.strategy("one"))
 BUILDERS = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}
 
 
@@ -25,8 +27,8 @@ def models(monkeypatch):
     built = {}
     build = towers.build_model
 
-    def remember(modality, *rest):
-        built[modality] = build(modality, *rest)
+    def remember(modality, **rest):
+        built[modality] = build(modality, **rest)
         return built[modality]
 
     monkeypatch.setattr(towers, "build_model", remember)
@@ -68,18 +70,18 @@ def test_a_short_run_publishes_what_its_cards_say(few, models, tmp_path):
 def test_the_steps_on_the_card_are_those_that_ran(few, monkeypatch, steps, ran):
     counted = []
 
-    def fit(self, data, epochs, steps_per_epoch, **rest):
+    def fit(model, data, epochs, steps_per_epoch, **rest):
         counted.append(epochs * steps_per_epoch)
 
-    monkeypatch.setattr(towers.keras.Model, "fit", fit)
-    _, figures = towers.train("text", seed=0, steps=steps, batch_size=4)
+    monkeypatch.setattr(training, "fit_resumable", fit)
+    *_, figures = towers.train("text", seed=0, steps=steps, batch_size=4, devices=ONE)
     assert counted == [ran] == [figures["steps"]]
 
 
 def test_a_seed_reproduces_a_tower(few):
     found = []
     for seed in (3, 3, 4):
-        tower, _ = towers.train("text", seed=seed, steps=2, batch_size=4)
+        tower, *_ = towers.train("text", seed=seed, steps=2, batch_size=4, devices=ONE)
         found.append(tower.get_weights())
     for one, other in zip(found[0], found[1], strict=True):
         np.testing.assert_array_equal(one, other)
@@ -90,7 +92,7 @@ def test_a_seed_reproduces_a_tower(few):
 def test_gradients_reach_every_weight(modality):
     _, model = towers.build_model(modality)
     data, _ = towers.make_data(modality, 8, seed=1)
-    inputs, labels = next(iter(data))
+    inputs, labels = next(iter(data(0)))
     with tf.GradientTape() as tape:
         logits = model(inputs, training=True)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
