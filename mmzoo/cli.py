@@ -8,6 +8,7 @@ import typer
 
 from mmzoo.hub.cli import app as hub
 from mmzoo.recipe_commands import add_recipe_commands
+from mmzoo.record_commands import app as data
 
 app = typer.Typer(
     name="mmzoo",
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(hub, name="hub")
+app.add_typer(data, name="data")
 add_recipe_commands(app)
 
 

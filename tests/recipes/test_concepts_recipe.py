@@ -68,7 +68,7 @@ def test_each_modality_is_felt_where_it_is_present_and_nowhere_else(fusion):
 def silent_weights(to_train):
     """Paths of the trainable weights that a step leaves as they are."""
     keras.utils.set_random_seed(0)  # some modality of some sample is dropped
-    inputs, labels = next(iter(stream.training_stream(concepts.load_sources("train"), 16)))
+    inputs, labels = next(iter(stream.training_stream(concepts.load_sources("train"), 64)))
     inputs = recipe.as_taken(inputs, recipe.MODALITIES)
     with tf.GradientTape() as tape:
         losses = [

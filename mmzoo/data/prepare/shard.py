@@ -1,0 +1,173 @@
+"""One shard: rows of a manifest to records, with what was found on the way."""
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from mmzoo.data.media import inside, read_audio, read_image
+from mmzoo.files import beside, sha256, write_json
+
+SAMPLE_RATE = 16_000  # Hz
+
+
+class MakeShard:
+    """Makes shard number k, in `data-….tfrecord`, and its report, `shard-….json`.
+
+    Args:
+        root: Folder that paths start from and can't leave.
+        out: Folder of the shards.
+        work: Folder of the rows and of the reports.
+        plan: What `make_plan` returned.
+    """
+
+    def __init__(self, root: Path, out: Path, work: Path, plan: dict):
+        self.root, self.out, self.work, self.plan = root, out, work, plan
+        self.labels = {name: k for k, name in enumerate(plan["classes"])}
+
+    def __call__(self, number: int) -> None:
+        import tensorflow as tf
+
+        rows = json.loads((self.work / f"rows-{number:05d}.json").read_text(encoding="utf-8"))
+        name = shard_name(number, self.plan["shards"])
+        report = _Report()
+        with beside(self.out / name) as place:
+            with tf.io.TFRecordWriter(str(place)) as writer:
+                for row in rows:
+                    content = self._record(row, report)
+                    if content is not None:
+                        writer.write(content)
+            written = {"name": name, "records": report.records, "bytes": place.stat().st_size}
+            written["sha256"] = sha256(place)
+        with beside(self.work / f"shard-{number:05d}.json") as place:
+            write_json(place, {**written, **report.as_json()})
+
+    def _record(self, row, report):
+        """The serialised record; None where the row has a fault, which is reported."""
+        identity = str(row["row"] if row.get("id") is None else row["id"])
+        try:
+            features, facts = self._features(row)
+        except _RowFault as fault:
+            report.dead.append(
+                {"row": row["row"], "id": identity, "column": fault.column, "reason": str(fault)}
+            )
+            return None
+        report.add(row, facts, self.plan["classes"])
+        return serialised({"id": identity.encode(), **features})
+
+    def _features(self, row):
+        if "fault" in row:
+            raise _RowFault("", row["fault"])
+        if str(row["row"]) in self.plan["repeated"]:
+            raise _RowFault("id", f"An earlier row has the id {row['id']!r}.")
+        present = [m for m in self.plan["modalities"] if row.get(m) is not None]
+        if not present:
+            raise _RowFault(", ".join(self.plan["modalities"]), "No modality is present.")
+        features: dict = {}
+        if row.get("label") is not None:
+            if str(row["label"]) not in self.labels:
+                raise _RowFault("label", f"Unseen label {str(row['label'])!r}.")
+            features["label"] = self.labels[str(row["label"])]
+        facts = {}
+        for m in present:
+            try:
+                features[m], facts[m] = getattr(self, f"_{m}")(row[m])
+            except ValueError as error:  # MediaError is one
+                raise _RowFault(m, str(error)) from error
+        return features, facts
+
+    def _image(self, cell):
+        content = _file(self.root, cell)
+        height, width, _ = read_image(content).shape
+        return content, (height, width)
+
+    def _text(self, cell):
+        if not isinstance(cell, str):
+            raise ValueError(f"Expected a string. Received: {cell!r}.")
+        content = cell.encode()
+        return content, len(content)
+
+    def _audio(self, cell):
+        waveform = read_audio(_file(self.root, cell), SAMPLE_RATE)
+        return flac(waveform), len(waveform) / SAMPLE_RATE
+
+
+class _RowFault(ValueError):
+    def __init__(self, column, reason):
+        super().__init__(reason)
+        self.column = column
+
+
+class _Report:
+    def __init__(self):
+        self.records, self.dead = 0, []
+        self.present: Counter = Counter()
+        self.labels: Counter = Counter()
+        self.numbers: dict[str, list] = {}
+
+    def add(self, row, facts, classes):
+        self.records += 1
+        self.present.update(list(facts))
+        if row.get("label") is not None:
+            self.labels[str(row["label"])] += 1
+        for name, value in _numbers(facts).items():
+            few, total, many = self.numbers.get(name, (value, 0, value))
+            self.numbers[name] = [min(few, value), total + value, max(many, value)]
+
+    def as_json(self):
+        return {"present": self.present, "labels": self.labels, "numbers": self.numbers,
+                "dead": self.dead}  # fmt: skip
+
+
+def _numbers(facts):
+    found = {}
+    if "image" in facts:
+        found["image_height"], found["image_width"] = facts["image"]
+    if "text" in facts:
+        found["text_bytes"] = facts["text"]
+    if "audio" in facts:
+        found["audio_seconds"] = facts["audio"]
+    return found
+
+
+def _file(root, cell):
+    if not isinstance(cell, str):
+        raise ValueError(f"Expected a path. Received: {cell!r}.")
+    path = inside(root, cell)
+    if not path.is_file():
+        raise ValueError(f"Expected a file. Received {str(path)!r}: there is none. Check the path.")
+    content = path.read_bytes()
+    if not content:
+        raise ValueError(f"Expected a file. Received {str(path)!r}, which is empty.")
+    return content
+
+
+def flac(waveform: np.ndarray) -> bytes:
+    """A waveform in [-1, 1] at 16 kHz as FLAC of 16 bits; what is above is cut."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    samples = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype("int16")
+    soundfile.write(buffer, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def serialised(features: dict) -> bytes:
+    """A record of bytes and ints, the same bytes for the same features."""
+    import tensorflow as tf
+
+    made = {}
+    for name, value in features.items():
+        if isinstance(value, bytes):
+            made[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        else:
+            made[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    example = tf.train.Example(features=tf.train.Features(feature=made))
+    return example.SerializeToString(deterministic=True)
+
+
+def shard_name(number: int, count: int) -> str:
+    """Name of a shard's file."""
+    return f"data-{number:05d}-of-{count:05d}.tfrecord"

@@ -1,0 +1,254 @@
+"""`mmzoo data prepare`: the same bytes each time, faults set aside, goes on when killed."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+from PIL import Image
+
+from mmzoo.data import concepts
+from mmzoo.data.beam_jobs import JobError
+from mmzoo.data.manifest import ManifestError
+from mmzoo.data.prepare import PrepareError, prepare_dataset
+from mmzoo.data.prepare import shard as shards
+
+pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+ROWS = 23
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A folder of real pictures and sounds, and the rows of a manifest of them."""
+    folder = tmp_path_factory.mktemp("corpus")
+    inputs, labels = concepts.draw_samples("test", 1)
+    rows = []
+    for k in range(ROWS):
+        Image.fromarray(inputs["image"][k]).save(folder / f"{k}.png")
+        soundfile.write(folder / f"{k}.wav", inputs["audio"][k], 16_000)
+        rows.append({"id": f"s{k}", "image": f"{k}.png", "audio": f"{k}.wav", "text": f"word {k}",
+                     "label": concepts.class_names()[labels[k]]})  # fmt: skip
+    return folder, rows, inputs
+
+
+def write(folder, rows, name="manifest.jsonl"):
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def records(out):
+    """The features of every record, in order."""
+    found = []
+    for shard in json.loads((out / "dataset.json").read_text())["shards"]:
+        for content in tf.data.TFRecordDataset(str(out / shard["name"])).as_numpy_iterator():
+            features = tf.train.Example.FromString(content).features.feature
+            found.append(
+                {n: (f.bytes_list.value or f.int64_list.value)[0] for n, f in features.items()}
+            )
+    return found
+
+
+def content(out):
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_records_hold_what_the_files_do(corpus, tmp_path):
+    folder, rows, inputs = corpus
+    made = prepare_dataset(write(folder, rows), tmp_path / "out", rows_per_shard=10)
+    assert [s["records"] for s in made["shards"]] == [10, 10, 3] and made["records"] == ROWS
+    assert made == json.loads((tmp_path / "out/dataset.json").read_text())
+    assert made["dead"] == 0 and (tmp_path / "out/dead_letter.jsonl").read_text() == ""
+    found = records(tmp_path / "out")
+    assert [record["id"].decode() for record in found] == [row["id"] for row in rows]
+    for k, (record, row) in enumerate(zip(found, rows, strict=True)):
+        assert record["image"] == (folder / row["image"]).read_bytes()
+        assert record["text"].decode() == row["text"]
+        assert made["classes"][record["label"]] == row["label"]
+        waveform, rate = soundfile.read(io.BytesIO(record["audio"]), dtype="float32")
+        assert rate == 16_000
+        np.testing.assert_allclose(waveform, inputs["audio"][k], atol=1 / 32768)
+    assert made["present"] == {"image": ROWS, "text": ROWS, "audio": ROWS}
+    assert made["labels"] == dict(Counter(row["label"] for row in rows))
+    seconds = inputs["audio"].shape[1] / 16_000
+    assert made["statistics"]["audio_seconds"] == pytest.approx(
+        {"min": seconds, "mean": seconds, "max": seconds}
+    )
+    assert made["statistics"]["image_width"] == {"min": 64, "mean": 64, "max": 64}
+
+
+def test_two_runs_on_any_workers_give_the_same_bytes(corpus, tmp_path):
+    folder, rows, _ = corpus
+    manifest = write(folder, rows)
+    for name, workers in (("a", 1), ("b", 1), ("c", 3)):
+        prepare_dataset(manifest, tmp_path / name, rows_per_shard=4, workers=workers)
+    assert content(tmp_path / "a") == content(tmp_path / "b") == content(tmp_path / "c")
+
+
+def test_every_kind_of_manifest_gives_the_same(corpus, tmp_path):
+    import pandas as pd
+
+    folder, rows, _ = corpus
+    rows = [*rows[:20], {**rows[20], "text": None}, {**rows[21], "audio": None}]
+    frame = pd.DataFrame(rows)
+    frame.to_csv(folder / "manifest.csv", index=False)
+    frame.to_parquet(folder / "manifest.parquet")
+    manifests = [folder / "manifest.csv", folder / "manifest.parquet", write(folder, rows)]
+    shas = []
+    for k, manifest in enumerate(manifests):
+        made = prepare_dataset(manifest, tmp_path / str(k), rows_per_shard=10)
+        shas.append([shard["sha256"] for shard in made["shards"]])
+        assert made["present"] == {"image": 22, "text": 21, "audio": 21}
+    assert shas[0] == shas[1] == shas[2]
+    assert "text" not in records(tmp_path / "0")[20]
+
+
+def test_a_fault_goes_to_the_dead_letter(corpus, tmp_path):
+    folder, rows, _ = corpus
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:300])
+    (folder / "empty.wav").write_bytes(b"")
+    faults = [
+        ({"image": "broken.png"}, "image", "truncated or corrupt"),
+        ({"image": "gone.png"}, "image", "there is none. Check the path"),
+        ({"audio": "empty.wav"}, "audio", "which is empty"),
+        ({"audio": "0.png"}, "audio", "Expected an audio file"),
+        ({"image": "../0.png"}, "image", "without '..'"),
+        ({"image": str(folder / "0.png")}, "image", "relative to the root"),
+        ({"text": 7}, "text", "Expected a string. Received: 7"),
+        ({"label": "smell"}, "label", "Unseen label 'smell'"),
+        ({"id": "s0"}, "id", "An earlier row has the id 's0'"),
+        (
+            {"image": None, "text": None, "audio": ""},
+            "image, text, audio",
+            "No modality is present",
+        ),
+    ]
+    wrong = [{**rows[k + 1], **change} for k, (change, *_) in enumerate(faults)]
+    manifest = write(folder, [rows[0], *wrong, rows[-1]], "wrong.jsonl")
+    made = prepare_dataset(
+        manifest, tmp_path / "out", rows_per_shard=5, classes=concepts.class_names()
+    )
+    dead = [json.loads(line) for line in (tmp_path / "out/dead_letter.jsonl").open()]
+    assert made["dead"] == len(dead) == len(faults) and made["records"] == 2
+    for k, (row, (_, column, reason)) in enumerate(zip(dead, faults, strict=True)):
+        assert row["row"] == k + 2 and row["id"] == wrong[k]["id"]
+        assert row["column"] == column and reason in row["reason"], row
+    assert [r["id"] for r in records(tmp_path / "out")] == [b"s0", rows[-1]["id"].encode()]
+
+
+def test_a_row_without_an_id_is_its_number(corpus, tmp_path):
+    folder, _, _ = corpus
+    prepare_dataset(write(folder, [{"text": "a"}, {"text": "b"}], "texts.jsonl"), tmp_path / "out")
+    assert [record["id"] for record in records(tmp_path / "out")] == [b"1", b"2"]
+
+
+def test_a_csv_row_that_does_not_fit_is_set_aside(tmp_path):
+    (tmp_path / "m.csv").write_text('text,label\na,1\nb,2,3\n"c\nd",10\n')
+    made = prepare_dataset(tmp_path / "m.csv", tmp_path / "out")
+    assert made["records"] == 2 and made["classes"] == ["1", "10"]
+    dead = json.loads((tmp_path / "out/dead_letter.jsonl").read_text())
+    assert dead["row"] == 2 and "Expected 2 cells. Received: 3" in dead["reason"]
+
+
+KILLED = """
+import sys
+from mmzoo.data.prepare import prepare_dataset, shard
+make = shard.MakeShard.__call__
+def slow(self, number):
+    import time
+    make(self, number)
+    time.sleep(0.3)
+shard.MakeShard.__call__ = slow
+prepare_dataset(sys.argv[1], sys.argv[2], rows_per_shard=2)
+"""
+
+
+def test_killed_it_goes_on_and_ends_the_same(corpus, tmp_path):
+    folder, rows, _ = corpus
+    manifest = write(folder, rows)
+    prepare_dataset(manifest, tmp_path / "whole", rows_per_shard=2)
+    command = [sys.executable, "-c", KILLED, str(manifest), str(tmp_path / "cut")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    work = tmp_path / "cut" / ".work"
+    end = time.monotonic() + 60
+    while len(list(work.glob("shard-*.json"))) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    ready = sorted(work.glob("shard-*.json"))
+    assert 3 <= len(ready) < 12 and not (tmp_path / "cut/dataset.json").exists()
+    first = json.loads(ready[0].read_text())["name"]
+    (tmp_path / "cut" / first).write_bytes(b"damaged since")
+    untouched = tmp_path / "cut" / json.loads(ready[1].read_text())["name"]
+    before = untouched.stat().st_mtime_ns
+    prepare_dataset(manifest, tmp_path / "cut", rows_per_shard=2)
+    assert untouched.stat().st_mtime_ns == before
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_no_half_shard(corpus, tmp_path, monkeypatch):
+    folder, rows, _ = corpus
+    written = shards.serialised
+
+    def full(features):
+        if features["id"] == b"s5":
+            raise OSError(28, "No space left on device")
+        return written(features)
+
+    monkeypatch.setattr(shards, "serialised", full)
+    manifest = write(folder, rows)
+    with pytest.raises(JobError, match="No space left on device. What is done stays"):
+        prepare_dataset(manifest, tmp_path / "out", rows_per_shard=4)
+    assert not (tmp_path / "out/data-00001-of-00006.tfrecord").exists()
+    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".data")]
+    monkeypatch.undo()
+    assert prepare_dataset(manifest, tmp_path / "out", rows_per_shard=4)["records"] == ROWS
+
+
+def test_another_manifest_is_refused(corpus, tmp_path):
+    folder, rows, _ = corpus
+    manifest = write(folder, rows[:2], "changing.jsonl")
+    made = prepare_dataset(manifest, tmp_path / "out")
+    assert prepare_dataset(manifest, tmp_path / "out") == made  # it is there already
+    write(folder, rows[:3], "changing.jsonl")
+    with pytest.raises(PrepareError, match="Name another folder"):
+        prepare_dataset(manifest, tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/mine.txt").touch()
+    with pytest.raises(PrepareError, match="holds other files"):
+        prepare_dataset(manifest, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "name, text, match",
+    [
+        ("m.txt", "a", "unknown extension"),
+        ("m.csv", "text\n", "the manifest is empty"),
+        ("m.csv", "label\n1\n", "no image, text or audio column"),
+        ("m.jsonl", "[1]\n", "line 1: expected a JSON object"),
+        ("m.jsonl", "{\n", "it can't be read"),
+        ("m.parquet", "x", "it can't be read"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path, name, text, match):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ManifestError, match=match):
+        prepare_dataset(tmp_path / name, tmp_path / "out")
+
+
+def test_missing_things_are_named(tmp_path):
+    with pytest.raises(PrepareError, match="no such file"):
+        prepare_dataset(tmp_path / "none.csv", tmp_path / "out")
+    (tmp_path / "m.csv").write_text("text\na\n")
+    with pytest.raises(ManifestError, match="missing columns"):
+        prepare_dataset(tmp_path / "m.csv", tmp_path / "out", columns={"image": "picture"})
+    with pytest.raises(ValueError, match="Expected a runner of"):
+        prepare_dataset(tmp_path / "m.csv", tmp_path / "out2", runner="hadoop")
