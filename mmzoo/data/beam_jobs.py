@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 RUNNERS = {
     "direct": "DirectRunner",
@@ -128,8 +127,3 @@ def shown(title: str, total: int, done: Callable[[], int], unit: str = "records"
         bar.stop()
         if not console.is_terminal:
             console.print(f"{title}  {count:,} of {total:,} {unit}  {rate(count)}")
-
-
-def finished(folder: Path, pattern: str) -> list[Path]:
-    """The reports of jobs that are done, in order."""
-    return sorted(folder.glob(pattern))

@@ -17,8 +17,9 @@ from PIL import Image
 
 from mmzoo.data import concepts
 from mmzoo.data.beam_jobs import JobError
+from mmzoo.data.job_folder import JobFolderError
 from mmzoo.data.manifest import ManifestError
-from mmzoo.data.prepare import PrepareError, prepare_dataset
+from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.prepare import shard as shards
 
 pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
@@ -179,11 +180,11 @@ def test_killed_it_goes_on_and_ends_the_same(corpus, tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     work = tmp_path / "cut" / ".work"
     end = time.monotonic() + 60
-    while len(list(work.glob("shard-*.json"))) < 3 and time.monotonic() < end:
+    while len(list(work.glob("job-*.json"))) < 3 and time.monotonic() < end:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    ready = sorted(work.glob("shard-*.json"))
+    ready = sorted(work.glob("job-*.json"))
     assert 3 <= len(ready) < 12 and not (tmp_path / "cut/dataset.json").exists()
     first = json.loads(ready[0].read_text())["name"]
     (tmp_path / "cut" / first).write_bytes(b"damaged since")
@@ -219,11 +220,11 @@ def test_another_manifest_is_refused(corpus, tmp_path):
     made = prepare_dataset(manifest, tmp_path / "out")
     assert prepare_dataset(manifest, tmp_path / "out") == made  # it is there already
     write(folder, rows[:3], "changing.jsonl")
-    with pytest.raises(PrepareError, match="Name another folder"):
+    with pytest.raises(JobFolderError, match="Name another folder"):
         prepare_dataset(manifest, tmp_path / "out")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/mine.txt").touch()
-    with pytest.raises(PrepareError, match="holds other files"):
+    with pytest.raises(JobFolderError, match="holds other files"):
         prepare_dataset(manifest, tmp_path / "other")
 
 
@@ -245,7 +246,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, name, text, match):
 
 
 def test_missing_things_are_named(tmp_path):
-    with pytest.raises(PrepareError, match="no such file"):
+    with pytest.raises(JobFolderError, match="no such file"):
         prepare_dataset(tmp_path / "none.csv", tmp_path / "out")
     (tmp_path / "m.csv").write_text("text\na\n")
     with pytest.raises(ManifestError, match="missing columns"):

@@ -1,24 +1,18 @@
 """From a manifest to a data set that is whole, checked and described."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmzoo.data.beam_jobs import finished, run_jobs, shown
+from mmzoo.data.beam_jobs import run_jobs, shown
+from mmzoo.data.job_folder import JobFolder, JobFolderError
 from mmzoo.data.prepare.plan import MODALITIES, make_plan
 from mmzoo.data.prepare.shard import SAMPLE_RATE, MakeShard
-from mmzoo.files import beside, sha256, write_json
+from mmzoo.files import sha256
 
 SCHEMA = 1
 DESCRIPTION = "dataset.json"
-DEAD = "dead_letter.jsonl"
-_WORK = ".work"
-
-
-class PrepareError(ValueError):
-    """A folder that can't be prepared into; says what is there and what to do."""
 
 
 def prepare_dataset(
@@ -60,7 +54,7 @@ def prepare_dataset(
 
     Raises:
         ManifestError: If the manifest can't be read.
-        PrepareError: If `out` holds another data set, or part of one.
+        JobFolderError: If `out` holds another data set, or part of one.
         ImportError: If Beam is not installed.
     """
     manifest, out = Path(manifest), Path(out)
@@ -68,9 +62,9 @@ def prepare_dataset(
     if rows_per_shard < 1:
         raise ValueError(f"`rows_per_shard` must be positive. Received: {rows_per_shard}.")
     if not manifest.is_file():
-        raise PrepareError(f"Expected a manifest. Received: {manifest}, no such file.")
+        raise JobFolderError(f"Expected a manifest. Received: {manifest}, no such file.")
     if not root.is_dir():
-        raise PrepareError(f"Expected a folder that paths start from. Received: {root}.")
+        raise JobFolderError(f"Expected a folder that paths start from. Received: {root}.")
     source = {
         "manifest_sha256": sha256(manifest),
         "root": str(root.resolve()),
@@ -78,79 +72,32 @@ def prepare_dataset(
         "columns": dict(columns or {}),
         "classes": None if classes is None else list(classes),
     }
-    if (out / DESCRIPTION).exists():
-        return _made_before(out, source)
-    work = _work_folder(out, source)
+    folder = JobFolder(out, DESCRIPTION, source)
+    if folder.description is not None:
+        return folder.description
+    work = folder.work
     if (work / "plan.json").exists():
         plan = json.loads((work / "plan.json").read_text(encoding="utf-8"))
     else:
         plan = make_plan(manifest, work, rows_per_shard, dict(columns or {}), classes)
-    _drop_damaged(out, work)
-    missing = [k for k in range(plan["shards"]) if not _report(work, k).exists()]
 
     def done():
-        ready = len(finished(work, "shard-*.json"))
-        return min(plan["rows"], ready * rows_per_shard)
+        return min(plan["rows"], folder.done() * rows_per_shard)
 
     with shown("Preparing", plan["rows"], done, "rows", console):
         run_jobs(
-            MakeShard(root, out, work, plan), missing,
+            MakeShard(root, out, work, plan), folder.missing(plan["shards"]),
             runner=runner, workers=workers, options=options,
         )  # fmt: skip
-    return _describe(out, work, plan, source)
+    return _describe(folder, plan)
 
 
-def _made_before(out, source):
-    found = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
-    if found.get("source") != source:
-        raise PrepareError(
-            f"Expected {out} to be new, or of the same manifest and arguments. Received: a "
-            f"data set of {found.get('source')}. Name another folder."
-        )
-    return found
-
-
-def _work_folder(out, source):
-    work = out / _WORK
-    begun = work / "source.json"
-    if begun.exists():
-        found = json.loads(begun.read_text(encoding="utf-8"))
-        if found != source:
-            raise PrepareError(
-                f"Expected {out} to be begun with the same manifest and arguments. Received: "
-                f"{found} before. Name another folder, or delete it."
-            )
-        return work
-    if out.exists() and any(out.iterdir()):
-        raise PrepareError(
-            f"Expected a new or empty folder. Received: {out}, which holds other files."
-        )
-    work.mkdir(parents=True, exist_ok=True)
-    with beside(begun) as place:
-        write_json(place, source)
-    return work
-
-
-def _report(work, number):
-    return work / f"shard-{number:05d}.json"
-
-
-def _drop_damaged(out, work):
-    """Forgets shards whose file is not what its report says."""
-    for path in finished(work, "shard-*.json"):
-        report = json.loads(path.read_text(encoding="utf-8"))
-        shard = out / report["name"]
-        if not shard.exists() or sha256(shard) != report["sha256"]:
-            path.unlink()
-
-
-def _describe(out, work, plan, source):
+def _describe(folder, plan):
     present: Counter = Counter()
     labels: Counter = Counter()
     numbers: dict[str, list] = {}
     shards, dead = [], []
-    for k in range(plan["shards"]):
-        report = json.loads(_report(work, k).read_text(encoding="utf-8"))
+    for report in folder.reports(plan["shards"]):
         shards.append({key: report[key] for key in ("name", "records", "bytes", "sha256")})
         present.update(report["present"])
         labels.update(report["labels"])
@@ -174,12 +121,5 @@ def _describe(out, work, plan, source):
         },
         "bytes": sum(shard["bytes"] for shard in shards),
         "shards": shards,
-        "dead": len(dead),
-        "source": source,
     }
-    with beside(out / DEAD) as place:
-        place.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dead))
-    with beside(out / DESCRIPTION) as place:
-        write_json(place, description)
-    shutil.rmtree(work)
-    return description
+    return folder.close(description, dead)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmzoo.data.job_folder import report_path
 from mmzoo.data.media import inside, read_audio, read_image
 from mmzoo.files import beside, sha256, write_json
 
@@ -14,7 +15,7 @@ SAMPLE_RATE = 16_000  # Hz
 
 
 class MakeShard:
-    """Makes shard number k, in `data-….tfrecord`, and its report, `shard-….json`.
+    """Makes shard number k, in `data-….tfrecord`, and its report.
 
     Args:
         root: Folder that paths start from and can't leave.
@@ -41,7 +42,7 @@ class MakeShard:
                         writer.write(content)
             written = {"name": name, "records": report.records, "bytes": place.stat().st_size}
             written["sha256"] = sha256(place)
-        with beside(self.work / f"shard-{number:05d}.json") as place:
+        with beside(report_path(self.work, number)) as place:
             write_json(place, {**written, **report.as_json()})
 
     def _record(self, row, report):
