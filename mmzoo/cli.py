@@ -194,6 +194,38 @@ def predict(
     rich.print(table)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def embed(
+    context: typer.Context,
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option("--input", help="What `mmzoo data prepare` made.")],
+    out: Annotated[Path, typer.Option("--output", help="Folder of the vectors.")],
+    format: Annotated[str, typer.Option(help="Which artifact answers.")] = "saved_model",
+    outputs: Annotated[str, typer.Option(help="Comma separated; instead of the encoders'.")] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Records a call.")] = 64,
+    runner: Annotated[str, typer.Option(help="direct, flink, spark or dataflow.")] = "direct",
+    workers: Annotated[int, typer.Option(min=1, help="Threads of the direct runner.")] = 2,
+) -> None:
+    """Run an artifact over a corpus, to vectors in Parquet; run again it goes on."""
+    from mmzoo.export.embed import embed_corpus
+
+    found = embed_corpus(
+        bundle,
+        data,
+        out,
+        format=format,
+        outputs=outputs.split(",") if outputs else None,
+        batch=batch,
+        runner=runner,
+        workers=workers,
+        options=context.args,
+    )
+    names = ", ".join(f"{column['name']} ({column['dim']})" for column in found["columns"])
+    typer.echo(f"{found['records']:,} records, vectors {names}: {out}")
+    if found["dead"]:
+        typer.echo(f"{found['dead']:,} have a fault: {out / 'dead_letter.jsonl'}")
+
+
 @app.command()
 def demo(
     bundle: BundleFolder,

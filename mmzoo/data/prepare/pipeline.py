@@ -9,10 +9,8 @@ from mmzoo.data.beam_jobs import run_jobs, shown
 from mmzoo.data.job_folder import JobFolder, JobFolderError
 from mmzoo.data.prepare.plan import MODALITIES, make_plan
 from mmzoo.data.prepare.shard import SAMPLE_RATE, MakeShard
+from mmzoo.data.records import DESCRIPTION, SCHEMA
 from mmzoo.files import sha256
-
-SCHEMA = 1
-DESCRIPTION = "dataset.json"
 
 
 def prepare_dataset(

@@ -1,0 +1,5 @@
+"""A corpus to vectors, by any artifact of a bundle, with Apache Beam."""
+
+from mmzoo.export.embed.corpus import embed_corpus, load_embeddings
+
+__all__ = ["embed_corpus", "load_embeddings"]
