@@ -120,19 +120,29 @@ def read_folder(root, *, shard: tuple[int, int] = (0, 1), classes: Sequence[str]
         for path in sorted((root / name).rglob("*"))
         if path.suffix.lower() in PICTURES | SOUNDS
     ]
-    if not files:
+    if len(files) < count:
         raise ValueError(
-            f"Expected pictures or sounds in folders of {root}, one a class. Received: none."
+            f"Expected a picture or sound for each of {count} workers in folders of {root}, one a "
+            f"class. Received: {len(files)}."
         )
 
-    def rows():
-        for number, (label, path) in enumerate(files):
-            if number % count == index:
-                kind = "image" if path.suffix.lower() in PICTURES else "audio"
-                found = {"label": label, kind: path.read_bytes()}
-                yield _record(path.relative_to(root).as_posix(), found, number)
+    mine = files[index::count]
+    table = {
+        "id": [path.relative_to(root).as_posix() for _, path in mine],
+        "label": np.array([label for label, _ in mine], "int64"),
+        "path": [str(path) for _, path in mine],
+        "pictured": [path.suffix.lower() in PICTURES for _, path in mine],
+    }
 
-    return _generated(rows)
+    def read(row):
+        content, empty = tf.io.read_file(row["path"]), tf.constant("")
+        image = tf.where(row["pictured"], content, empty)
+        audio = tf.where(row["pictured"], empty, content)
+        record = {"id": row["id"], "label": row["label"], "image": image, "audio": audio}
+        return _with_presence({**record, "text": empty})
+
+    listed = tf.data.Dataset.from_tensor_slices(table)
+    return _explicit(listed.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
 
 
 def decode(
