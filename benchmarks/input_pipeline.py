@@ -94,8 +94,9 @@ def races(folder, texts):
         else:
             decoder = read_audio
         data = readers.decode(
-            readers.read_folder(folder / kind), image_size=(SIZE, SIZE), threads=THREADS
-        )
+            readers.read_folder(folder / kind), threads=THREADS, image_size=(SIZE, SIZE),
+            modalities=["image" if kind in PICTURES else "audio"],
+        )  # fmt: skip
         found[kind] = raw(decoder, contents), through(data.batch(64).prefetch(2))
     words = sorted({word for text in texts for word in text.lower().split()})
     vocabulary = tf.lookup.StaticVocabularyTable(
@@ -170,7 +171,8 @@ def starvation(records, rounds):
     def taken(inputs, label):
         return {"image": inputs["image"], "audio": inputs["audio"]}, label
 
-    data = readers.decode(records.repeat()).map(taken).batch(64).prefetch(2)
+    data = readers.decode(records.repeat(), modalities=["image", "audio"])
+    data = data.map(taken).batch(64).prefetch(2)
     same = data.take(1).cache().repeat()
     times: dict[str, list] = {"with": [], "without": []}
     for kind in ["with", "without"] * (rounds + 1):

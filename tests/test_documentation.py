@@ -51,7 +51,7 @@ def test_every_mmzoo_command_in_the_readme_exists():
         return {command.name or command.callback.__name__ for command in typer.registered_commands}
 
     groups = {group.name: names(group.typer_instance) for group in app.registered_groups}
-    assert set(groups) == {"hub"}
+    assert set(groups) == {"hub", "data"}
     named = set(re.findall(r"^mmzoo ([\w-]+)", README, re.MULTILINE))
     assert names(app) | set(groups) == named
     for group, known in groups.items():

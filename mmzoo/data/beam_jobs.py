@@ -48,8 +48,9 @@ def run_jobs(
     if workers < 1:
         raise ValueError(f"`workers` must be a positive int. Received: workers={workers}.")
     try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
+        with _quiet():
+            import apache_beam as beam
+            from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ImportError(
             "Expected Apache Beam. Received: no such package. Run `pip install mmzoo[beam]`."

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from mmzoo.hub.module import dotted
 
+_STATISTICS = r"(moving|running)_(mean|variance|var|average)"  # of batch normalisation
+
 
 class NamedWeights(keras.layers.Layer):
     """A layer around variables that somebody else made and named.
@@ -27,6 +29,13 @@ class NamedWeights(keras.layers.Layer):
     def weight_names(self) -> list[str]:
         """The module's own names of its weights, the keys of every way to save them."""
         return list(self.module_weights)
+
+    @property
+    def statistics(self) -> list[str]:
+        """Names of the means and variances that the module itself moves while it learns."""
+        if not self._learns:
+            return []
+        return [name for name in self.module_weights if re.search(_STATISTICS, name)]
 
     @property
     def trainable(self):

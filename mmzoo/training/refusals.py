@@ -32,6 +32,8 @@ def check_compile(model, optimizer, loss, accumulate, options) -> None:
             f"tf.distribute. Received: {inner.gradient_accumulation_steps}. Multiply the "
             "batch size by it and pass compile(accumulate=...)."
         )
+    if several or accumulate > 1:
+        _check_modules(model)
     if accumulate > 1:
         _check_accumulation(model, loss)
     if not several:
@@ -59,6 +61,18 @@ def whole_batch_losses(loss) -> list:
     """Losses that compare samples with each other."""
     leaves = [leaf for leaf in keras.tree.flatten(loss) if leaf is not None]
     return [leaf for leaf in leaves if getattr(leaf, "needs_whole_batch", False)]
+
+
+def _check_modules(model):
+    for layer in model._flatten_layers():
+        statistics = getattr(layer, "statistics", None)
+        if statistics:
+            raise ValueError(
+                f"Expected modules that learn without batch statistics. Received: {layer.name!r}, "
+                f"whose graph moves {statistics[0]!r} and {len(statistics) - 1} more by itself, on "
+                "each replica and micro-batch for itself. Set `trainable=False`, or train it on "
+                "one device with accumulate=1."
+            )
 
 
 def _check_accumulation(model, loss):

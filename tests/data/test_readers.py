@@ -122,6 +122,13 @@ def test_parquet_and_folders_are_sharded_too(tmp_path, samples):
     ]  # fmt: skip
 
 
+def test_some_modalities_alone(folder):
+    inputs, _ = next(iter(readers.decode(readers.read_records(folder), modalities=["text"])))
+    assert set(inputs) == {"text", "text_present"}
+    with pytest.raises(ValueError, match="Expected some of"):
+        readers.decode(readers.read_records(folder), modalities=["smell"])
+
+
 def test_what_is_wrong_is_said(folder, tmp_path):
     with pytest.raises(ValueError, match="without dataset.json"):
         readers.read_records(tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from mmzoo import losses, training
+from mmzoo import encoders, losses, training
 
 X, Y = np.ones((8, 3), "float32"), np.ones((8, 1), "float32")
 
@@ -74,6 +74,7 @@ def main():
         "jit_compile": said(lambda: compiled(jit_compile=True)),
         "contrast_accumulate": said(lambda: compiled(loss=losses.InfoNCE(), accumulate=2)),
         "norm_accumulate": said(lambda: compiled(layers.BatchNormalization(), accumulate=2)),
+        "module": said(lambda: compiled_module(two, "image")),
         "outside": said(outside),
         "optimizer_outside": said(optimizer_outside),
         "reduction": said(lambda: compiled(loss=unaveraged)),
@@ -91,6 +92,7 @@ def main():
         "test_on_batch": said(lambda: compiled().test_on_batch(X, Y)),
         "predict_on_batch": said(lambda: compiled().predict_on_batch(X)),
         "plain_copy": said(lambda: in_scope(two)),
+        "module_without": said(lambda: compiled_module(two, "text")),
         "allowed": said(lambda: compiled().fit(X, Y, batch_size=8, verbose=0)),
     }
     model = compiled(layers.BatchNormalization(name="norm"), optimizer=keras.optimizers.AdamW)
@@ -106,6 +108,17 @@ def main():
     )
     found["keras.distribution"] = said(compiled)
     print(json.dumps(found))
+
+
+def compiled_module(strategy, modality):
+    with strategy.scope():
+        encoder = {"image": encoders.image, "text": encoders.text}[modality](
+            f"mmzoo/concept128-{modality}/1"
+        )
+        encoder.get_layer("module").trainable = True
+        inputs = keras.Input(encoder.inputs[0].shape[1:], dtype="uint8", name=modality)
+        model = training.DistributedModel(inputs, layers.Dense(1)(encoder(inputs)["pooled"]))
+        model.compile("sgd", "mse")
 
 
 def in_scope(strategy):

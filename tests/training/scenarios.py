@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from mmzoo import losses, training
+from mmzoo import encoders, losses, training
 
 EPOCHS = 3
 ROWS = 37  # divides by nothing
@@ -98,7 +98,20 @@ def half(make):
     return model, tf.data.Dataset.from_tensor_slices((inputs, VALUE)).batch(8)
 
 
+def module(make):
+    """A TF-Hub module that learns; it has no batch statistics."""
+    encoder = encoders.text("mmzoo/concept128-text/1", name="text_encoder")
+    encoder.get_layer("module").trainable = True
+    text = keras.Input((None,), dtype="uint8", name="text")
+    model = make(text, layers.Dense(3, name="kind")(encoder(text)["pooled"]))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.SGD(0.05, clipnorm=1.0), loss=loss)
+    letters = np.random.default_rng(5).integers(97, 123, (ROWS, 9)).astype("uint8")
+    return model, tf.data.Dataset.from_tensor_slices((letters, CLASS)).batch(7)
+
+
 SCENARIOS = {
+    "module": module,
     "adamw": lambda make: two_heads(make, adamw()),
     "global_clipnorm": lambda make: two_heads(make, adamw(global_clipnorm=0.3)),
     "clipnorm": lambda make: two_heads(make, keras.optimizers.SGD(0.1, clipnorm=0.2)),
