@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "scaling.md"
 PICTURE = ROOT / "docs" / "scaling.png"
 WORKERS = (1, 2, 4, 8, 16, 64, 256, 1024)
 # name: parameters, seconds of a step's own computing, samples a worker
-MODELS = {"concepts": (1.7e6, 0.16, 64), "100 M": (1e8, 0.25, 64), "1 B": (1e9, 1.0, 32)}
+MODELS = {"concepts": (1.7e6, 0.2, 64), "100 M": (1e8, 0.25, 64), "1 B": (1e9, 1.0, 32)}
 NETWORKS = {"10 Gbit/s": (1.25e9, 50e-6), "100 Gbit/s": (12.5e9, 10e-6)}  # bytes/s, s a hop
 JITTER = 0.05  # of a step's time, lognormal
 WRITE = 5e8  # bytes/s of the disk that checkpoints go to

@@ -70,6 +70,14 @@ class DistributedModel(keras.Model):
         expect_summed(self.optimizer)  # which Keras may have wrapped for float16
         self.signals = Signals(self.distribute_strategy)
 
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return None if config is None else {**config, "accumulate": self._pieces}
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     @property
     def replicas(self) -> int:
         """How many replicas train it, on all workers together."""
@@ -84,6 +92,8 @@ class DistributedModel(keras.Model):
     def fit(self, x=None, y=None, **kwargs):
         """Trains, as `keras.Model.fit`; every worker calls it with the whole data."""
         x = check_data(self, x, kwargs)
+        if isinstance(kwargs.get("validation_data"), tf.data.Dataset):
+            kwargs["validation_data"] = check_data(self, kwargs["validation_data"], {})
         self.signals.begin(0)
         self._steps_of: Any = None
         spread_seeds(self)

@@ -10,6 +10,7 @@ from mmzoo.ops.sample_random import Rows, current_rows
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 
 
+@keras.saving.register_keras_serializable(package="mmzoo")
 class GlobalLoss(keras.losses.Loss):
     """A Keras loss whose mean is over the batch of all replicas, as it is on one device.
 
@@ -26,6 +27,7 @@ class GlobalLoss(keras.losses.Loss):
     """
 
     def __init__(self, loss):
+        self._given = loss
         if not isinstance(loss, keras.losses.Loss):
             loss = _FunctionLoss(loss)
         super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
@@ -95,7 +97,11 @@ class GlobalLoss(keras.losses.Loss):
         return tf.distribute.get_replica_context().all_reduce("SUM", value)
 
     def get_config(self):
-        return {"loss": keras.losses.serialize(self.loss)}
+        return {"loss": keras.saving.serialize_keras_object(self._given)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["loss"]))
 
 
 class _FunctionLoss(keras.losses.Loss):
