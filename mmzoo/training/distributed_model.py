@@ -28,7 +28,7 @@ class DistributedModel(keras.Model):
     - `BatchNormalization` takes its moments over all replicas (`synchronized=True`, set here);
     - `SampleDropout` and `PresenceDropout` drop by sample; other random layers draw other
       numbers on each replica;
-    - `accumulate=k` computes each step in k micro-batches, with the memory of one;
+    - `accumulate=k` computes each step in k micro-batches, one after the other;
     - batches of strings, and of sizes that don't divide, are taken; workers log the same.
 
     What can't be right is refused by `compile` or `fit`, before the first step.
