@@ -56,11 +56,13 @@ def replay(concrete, inputs):
         Its outputs, nested as it returns them.
     """
     graph = concrete.graph
-    captured = concrete.captured_inputs  # under a strategy, this replica's
+    captured = concrete.captured_inputs  # under a strategy, this replica's, or whole variables
+    distributed = [value for value in captured if isinstance(value, tf.Variable)]
+    captured = [v.handle if isinstance(v, tf.Variable) else v for v in captured]
     given = [*tf.nest.flatten(inputs), *captured]
     values = {p.name: value for p, value in zip(graph.inputs, given, strict=True)}
     # Read as variables, not by their handles, for a tape to know which they are.
-    variables = {id(variable.handle): variable for variable in graph.variables}
+    variables = {id(variable.handle): variable for variable in (*graph.variables, *distributed)}
     for op in graph.get_operations():
         taken = [values[tensor.name] for tensor in op.inputs]
         if op.type == "Placeholder":

@@ -32,6 +32,8 @@ class DistributedModel(keras.Model):
     - batches of strings, and of sizes that don't divide, are taken; workers log the same.
 
     What can't be right is refused by `compile` or `fit`, before the first step.
+    Where a batch has fewer rows than there are replicas some get none; TensorFlow's convolutions
+    fail on that, with an error.
 
     Args:
         inputs, outputs: As of `keras.Model`.

@@ -81,7 +81,7 @@ def test_records_hold_what_the_files_do(corpus, tmp_path):
     assert made["labels"] == dict(Counter(row["label"] for row in rows))
     seconds = inputs["audio"].shape[1] / 16_000
     assert made["statistics"]["audio_seconds"] == pytest.approx(
-        {"min": seconds, "mean": seconds, "max": seconds}
+        {"min": seconds, "mean": seconds, "max": seconds, "total": ROWS * seconds}
     )
     assert made["statistics"]["image_width"] == {"min": 64, "mean": 64, "max": 64}
 
@@ -123,7 +123,11 @@ def test_a_fault_goes_to_the_dead_letter(corpus, tmp_path):
         ({"audio": "0.png"}, "audio", "Expected an audio file"),
         ({"image": "../0.png"}, "image", "without '..'"),
         ({"image": str(folder / "0.png")}, "image", "relative to the root"),
+        ({"image": "a" * 5000}, "image", "can't be opened (File name too long). Check the path"),
         ({"text": 7}, "text", "Expected a string. Received: 7"),
+        ({"text": "\ud800"}, "text", "surrogates not allowed"),
+        ({"label": True}, "label", "Expected a string or an int. Received: True"),
+        ({"label": 1.5}, "label", "Expected a string or an int. Received: 1.5"),
         ({"label": "smell"}, "label", "Unseen label 'smell'"),
         ({"id": "s0"}, "id", "An earlier row has the id 's0'"),
         (
@@ -145,6 +149,73 @@ def test_a_fault_goes_to_the_dead_letter(corpus, tmp_path):
     assert [r["id"] for r in records(tmp_path / "out")] == [b"s0", rows[-1]["id"].encode()]
 
 
+def test_an_id_that_can_not_be_is_set_aside(tmp_path):
+    rows = [{"text": "a"}, {"text": "b", "id": "\ud800"}, {"text": "c", "id": 1}, {"text": "d"}]
+    rows.append({"text": "e", "id": "6"})
+    rows.append({"text": "f"})
+    made = prepare_dataset(write(tmp_path, rows), tmp_path / "out", rows_per_shard=2)
+    dead = [json.loads(line) for line in (tmp_path / "out/dead_letter.jsonl").open()]
+    assert [(row["row"], row["id"], row["column"]) for row in dead] == [
+        (2, "2", "id"), (3, "1", "id"), (6, "6", "id"),
+    ]  # fmt: skip
+    assert "An earlier row has the id '1'" in dead[1]["reason"]
+    assert made["records"] == 3
+
+
+def test_a_broken_disk_is_no_fault_of_a_row(corpus, tmp_path, monkeypatch):
+    folder, rows, _ = corpus
+
+    def broken(self):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(type(folder), "read_bytes", broken)
+    with pytest.raises(JobError, match="Input/output error"):
+        prepare_dataset(write(folder, rows[:2]), tmp_path / "out")
+
+
+def test_any_line_may_bring_a_column(corpus, tmp_path):
+    folder, rows, _ = corpus
+    lines = [{"text": "a"}, {"image": rows[0]["image"], "label": "b", "id": "c"}]
+    made = prepare_dataset(write(folder, lines, "lines.jsonl"), tmp_path / "out")
+    assert made["present"] == {"image": 1, "text": 1, "audio": 0} and made["classes"] == ["b"]
+    assert [record["id"] for record in records(tmp_path / "out")] == [b"1", b"c"]
+
+
+def test_a_line_that_is_no_json_is_set_aside(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"text": "a"}\n{"text\n\n{"text": "b", "text": "c"}\n')
+    made = prepare_dataset(tmp_path / "m.jsonl", tmp_path / "out")
+    dead = [json.loads(line) for line in (tmp_path / "out/dead_letter.jsonl").open()]
+    assert made["records"] == 1 and [row["row"] for row in dead] == [2, 3]
+    assert "Line 2: expected a JSON object" in dead[0]["reason"]
+    assert "Line 4: expected a JSON object (a name comes twice" in dead[1]["reason"]
+
+
+def test_what_parquet_holds_besides_is_set_aside(tmp_path):
+    import pandas as pd
+
+    day = pd.Timestamp("2020-02-03")
+    table = {"image": [b"PNG", None], "text": ["a", "b"], "label": [day, None], "day": [day, day]}
+    pd.DataFrame(table).to_parquet(tmp_path / "m.parquet")
+    made = prepare_dataset(tmp_path / "m.parquet", tmp_path / "out")
+    dead = json.loads((tmp_path / "out/dead_letter.jsonl").read_text())
+    assert made["records"] == 1 and dead["row"] == 1
+    assert dead["reason"].startswith("Expected a string or an int. Received: datetime")
+
+
+@pytest.mark.parametrize(
+    "labels, classes",
+    [
+        (["10", "9", "-1"], ["-1", "9", "10"]),
+        (["1", "01", "001", "0001"], ["0001", "001", "01", "1"]),
+        (["--5", "4"], ["--5", "4"]),
+    ],
+)
+def test_classes_are_sorted_by_value_if_all_are_integers(tmp_path, labels, classes):
+    write(tmp_path, [{"text": "a", "label": label} for label in labels])
+    made = prepare_dataset(tmp_path / "manifest.jsonl", tmp_path / "out")
+    assert made["classes"] == classes
+
+
 def test_a_row_without_an_id_is_its_number(corpus, tmp_path):
     folder, _, _ = corpus
     prepare_dataset(write(folder, [{"text": "a"}, {"text": "b"}], "texts.jsonl"), tmp_path / "out")
@@ -152,7 +223,7 @@ def test_a_row_without_an_id_is_its_number(corpus, tmp_path):
 
 
 def test_a_csv_row_that_does_not_fit_is_set_aside(tmp_path):
-    (tmp_path / "m.csv").write_text('text,label\na,1\nb,2,3\n"c\nd",10\n')
+    (tmp_path / "m.csv").write_text('text,label\na,1\n\nb,2,3\n"c\nd",10\n')
     made = prepare_dataset(tmp_path / "m.csv", tmp_path / "out")
     assert made["records"] == 2 and made["classes"] == ["1", "10"]
     dead = json.loads((tmp_path / "out/dead_letter.jsonl").read_text())
@@ -162,12 +233,12 @@ def test_a_csv_row_that_does_not_fit_is_set_aside(tmp_path):
 KILLED = """
 import sys
 from mmzoo.data.prepare import prepare_dataset, shard
-make = shard.MakeShard.__call__
-def slow(self, number):
+make = shard.serialised
+def slow(features):
     import time
-    make(self, number)
-    time.sleep(0.3)
-shard.MakeShard.__call__ = slow
+    time.sleep(0.2)
+    return make(features)
+shard.serialised = slow
 prepare_dataset(sys.argv[1], sys.argv[2], rows_per_shard=2)
 """
 
@@ -186,6 +257,7 @@ def test_killed_it_goes_on_and_ends_the_same(corpus, tmp_path):
     process.wait()
     ready = sorted(work.glob("job-*.json"))
     assert 3 <= len(ready) < 12 and not (tmp_path / "cut/dataset.json").exists()
+    assert list((tmp_path / "cut").glob(".data-*"))  # one was being written
     first = json.loads(ready[0].read_text())["name"]
     (tmp_path / "cut" / first).write_bytes(b"damaged since")
     untouched = tmp_path / "cut" / json.loads(ready[1].read_text())["name"]
@@ -193,6 +265,30 @@ def test_killed_it_goes_on_and_ends_the_same(corpus, tmp_path):
     prepare_dataset(manifest, tmp_path / "cut", rows_per_shard=2)
     assert untouched.stat().st_mtime_ns == before
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_a_start_that_was_killed_is_forgotten(tmp_path):
+    (tmp_path / "m.csv").write_text("text\na\n")
+    for name in ("nothing", ".source.json.x7_d"):
+        work = tmp_path / name.strip(".") / ".work"
+        work.mkdir(parents=True)
+        if name.startswith("."):
+            (work / name).mkdir()
+            (work / name / "source.json").write_text("{")
+        assert prepare_dataset(tmp_path / "m.csv", work.parent)["records"] == 1
+        assert not work.exists()
+
+
+def test_an_end_that_was_killed_is_tidied(tmp_path):
+    (tmp_path / "m.csv").write_text("text\na\n")
+    made = prepare_dataset(tmp_path / "m.csv", tmp_path / "out")
+    before = content(tmp_path / "out")
+    (tmp_path / "out/.work").mkdir()
+    for name in ("data-00000-of-00001.tfrecord", "dead_letter.jsonl", "dataset.json"):
+        (tmp_path / f"out/.{name}.k3_a").mkdir()
+        (tmp_path / f"out/.{name}.k3_a/{name}").touch()
+    assert prepare_dataset(tmp_path / "m.csv", tmp_path / "out") == made
+    assert content(tmp_path / "out") == before
 
 
 def test_a_full_disk_leaves_no_half_shard(corpus, tmp_path, monkeypatch):
@@ -233,6 +329,10 @@ def test_another_manifest_is_refused(corpus, tmp_path):
     [
         ("m.txt", "a", "unknown extension"),
         ("m.csv", "text\n", "the manifest is empty"),
+        ("m.csv", "", "the manifest is empty"),
+        ("m.csv", "text,text\na,b\n", "duplicate column 'text'"),
+        ("m.csv", 'text\n"a\nb\n', "line 3: unexpected end of data"),
+        ("m.jsonl", "{}\n", "no image, text or audio column"),
         ("m.csv", "label\n1\n", "no image, text or audio column"),
         ("m.jsonl", "[1]\n", "line 1: expected a JSON object"),
         ("m.jsonl", "{\n", "it can't be read"),
@@ -243,13 +343,20 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, name, text, match):
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=match):
         prepare_dataset(tmp_path / name, tmp_path / "out")
+    (tmp_path / "right.csv").write_text("text\na\n")
+    assert prepare_dataset(tmp_path / "right.csv", tmp_path / "out")["records"] == 1
 
 
 def test_missing_things_are_named(tmp_path):
     with pytest.raises(JobFolderError, match="no such file"):
         prepare_dataset(tmp_path / "none.csv", tmp_path / "out")
     (tmp_path / "m.csv").write_text("text\na\n")
-    with pytest.raises(ManifestError, match="missing columns"):
+    with pytest.raises(ManifestError, match="missing column 'picture'"):
         prepare_dataset(tmp_path / "m.csv", tmp_path / "out", columns={"image": "picture"})
     with pytest.raises(ValueError, match="Expected a runner of"):
         prepare_dataset(tmp_path / "m.csv", tmp_path / "out2", runner="hadoop")
+    with pytest.raises(ValueError, match="`columns` must map names of"):
+        prepare_dataset(tmp_path / "m.csv", tmp_path / "out3", columns={"picture": "text"})
+    for classes in ([], ["a", "a"]):
+        with pytest.raises(ValueError, match="`classes` must be distinct names"):
+            prepare_dataset(tmp_path / "m.csv", tmp_path / "out3", classes=classes)

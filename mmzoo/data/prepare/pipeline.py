@@ -1,13 +1,15 @@
 """From a manifest to a data set that is whole, checked and described."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmzoo.data.beam_jobs import run_jobs, shown
 from mmzoo.data.job_folder import JobFolder, JobFolderError
-from mmzoo.data.prepare.plan import MODALITIES, make_plan
+from mmzoo.data.manifest import ManifestError
+from mmzoo.data.prepare.plan import COLUMNS, MODALITIES, make_plan
 from mmzoo.data.prepare.shard import SAMPLE_RATE, MakeShard
 from mmzoo.data.records import DESCRIPTION, SCHEMA
 from mmzoo.files import sha256
@@ -47,18 +49,24 @@ def prepare_dataset(
 
     Returns:
         What `dataset.json` holds: `schema`, `features`, `sample_rate`, `classes`, `records`,
-        `present` and `labels` (counts), `statistics` (min, mean and max), `shards` (name, records,
-        bytes, SHA-256), `dead` (count) and `source`.
+        `present` and `labels` (counts), `statistics` (min, mean and max; of sound also the total,
+        in seconds), `bytes`, `shards` (name, records, bytes, SHA-256), `dead` (count) and `source`.
 
     Raises:
-        ManifestError: If the manifest can't be read.
+        ManifestError: If the manifest can't be read, or lacks what is needed.
         JobFolderError: If `out` holds another data set, or part of one.
         ImportError: If Beam is not installed.
+        JobError: If a disk or a runner fails; what is done stays.
+        ValueError: If an argument is out of range.
     """
     manifest, out = Path(manifest), Path(out)
     root = manifest.parent if root is None else Path(root)
     if rows_per_shard < 1:
         raise ValueError(f"`rows_per_shard` must be positive. Received: {rows_per_shard}.")
+    if not set(columns or {}) <= set(COLUMNS):
+        raise ValueError(f"`columns` must map names of {COLUMNS}. Received: {columns}.")
+    if classes is not None and not 0 < len(classes) == len(set(classes)):
+        raise ValueError(f"`classes` must be distinct names, at least one. Received: {classes}.")
     if not manifest.is_file():
         raise JobFolderError(f"Expected a manifest. Received: {manifest}, no such file.")
     if not root.is_dir():
@@ -70,14 +78,22 @@ def prepare_dataset(
         "columns": dict(columns or {}),
         "classes": None if classes is None else list(classes),
     }
+    _forget_a_killed_start(out)
     folder = JobFolder(out, DESCRIPTION, source)
-    if folder.description is not None:
-        return folder.description
     work = folder.work
+    _sweep(out)
+    if folder.description is not None:
+        if work.exists():  # killed when all was done but this
+            shutil.rmtree(work)
+        return folder.description
     if (work / "plan.json").exists():
         plan = json.loads((work / "plan.json").read_text(encoding="utf-8"))
     else:
-        plan = make_plan(manifest, work, rows_per_shard, dict(columns or {}), classes)
+        try:
+            plan = make_plan(manifest, work, rows_per_shard, dict(columns or {}), classes)
+        except ManifestError:
+            shutil.rmtree(work)  # nothing is begun, so `out` can take the corrected one
+            raise
 
     def done():
         return min(plan["rows"], folder.done() * rows_per_shard)
@@ -88,6 +104,23 @@ def prepare_dataset(
             runner=runner, workers=workers, options=options,
         )  # fmt: skip
     return _describe(folder, plan)
+
+
+def _forget_a_killed_start(out):
+    """Removes a work folder in which there is nothing yet but what a killed run began to write."""
+    work = out / ".work"
+    begun = [path.name for path in work.iterdir()] if work.is_dir() else ["nothing to forget"]
+    if [path.name for path in out.glob("*")] == [work.name] and all(
+        name.startswith(".source.json.") for name in begun
+    ):
+        shutil.rmtree(work)
+
+
+def _sweep(out):
+    """Removes what a killed run left beside the files that it was writing."""
+    for name in ("data-*.tfrecord", "dead_letter.jsonl", DESCRIPTION):
+        for place in out.glob(f".{name}.*"):
+            shutil.rmtree(place)
 
 
 def _describe(folder, plan):
@@ -115,6 +148,7 @@ def _describe(folder, plan):
         "labels": {name: labels[name] for name in plan["classes"]},
         "statistics": {
             name: {"min": few, "mean": total / present[modality_of[name]], "max": many}
+            | ({"total": total} if name == "audio_seconds" else {})
             for name, (few, total, many) in sorted(numbers.items())
         },
         "bytes": sum(shard["bytes"] for shard in shards),

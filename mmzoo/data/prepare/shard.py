@@ -1,5 +1,6 @@
 """One shard: rows of a manifest to records, with what was found on the way."""
 
+import errno
 import io
 import json
 from collections import Counter
@@ -9,9 +10,12 @@ import numpy as np
 
 from mmzoo.data.job_folder import report_path
 from mmzoo.data.media import inside, read_audio, read_image
+from mmzoo.data.prepare.plan import identity
 from mmzoo.files import beside, sha256, write_json
 
 SAMPLE_RATE = 16_000  # Hz
+# A path's own fault; any other error of a disk or network stops the run, which can then go on.
+_OF_THE_PATH = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 
 
 class MakeShard:
@@ -47,27 +51,27 @@ class MakeShard:
 
     def _record(self, row, report):
         """The serialised record; None where the row has a fault, which is reported."""
-        identity = str(row["row"] if row.get("id") is None else row["id"])
+        name = identity(row)
         try:
             features, facts = self._features(row)
         except _RowFault as fault:
             report.dead.append(
-                {"row": row["row"], "id": identity, "column": fault.column, "reason": str(fault)}
+                {"row": row["row"], "id": name, "column": fault.column, "reason": str(fault)}
             )
             return None
-        report.add(row, facts, self.plan["classes"])
-        return serialised({"id": identity.encode(), **features})
+        report.add(row, facts)
+        return serialised({"id": name.encode(), **features})
 
     def _features(self, row):
         if "fault" in row:
-            raise _RowFault("", row["fault"])
+            raise _RowFault(*row["fault"])
         if str(row["row"]) in self.plan["repeated"]:
-            raise _RowFault("id", f"An earlier row has the id {row['id']!r}.")
-        present = [m for m in self.plan["modalities"] if row.get(m) is not None]
+            raise _RowFault("id", f"An earlier row has the id {identity(row)!r}.")
+        present = [m for m in self.plan["modalities"] if m in row]
         if not present:
             raise _RowFault(", ".join(self.plan["modalities"]), "No modality is present.")
         features: dict = {}
-        if row.get("label") is not None:
+        if "label" in row:
             if str(row["label"]) not in self.labels:
                 raise _RowFault("label", f"Unseen label {str(row['label'])!r}.")
             features["label"] = self.labels[str(row["label"])]
@@ -85,8 +89,6 @@ class MakeShard:
         return content, (height, width)
 
     def _text(self, cell):
-        if not isinstance(cell, str):
-            raise ValueError(f"Expected a string. Received: {cell!r}.")
         content = cell.encode()
         return content, len(content)
 
@@ -108,10 +110,10 @@ class _Report:
         self.labels: Counter = Counter()
         self.numbers: dict[str, list] = {}
 
-    def add(self, row, facts, classes):
+    def add(self, row, facts):
         self.records += 1
         self.present.update(list(facts))
-        if row.get("label") is not None:
+        if "label" in row:
             self.labels[str(row["label"])] += 1
         for name, value in _numbers(facts).items():
             few, total, many = self.numbers.get(name, (value, 0, value))
@@ -134,12 +136,20 @@ def _numbers(facts):
 
 
 def _file(root, cell):
-    if not isinstance(cell, str):
-        raise ValueError(f"Expected a path. Received: {cell!r}.")
     path = inside(root, cell)
-    if not path.is_file():
-        raise ValueError(f"Expected a file. Received {str(path)!r}: there is none. Check the path.")
-    content = path.read_bytes()
+    try:
+        if not path.is_file():
+            raise ValueError(
+                f"Expected a file. Received {str(path)!r}: there is none. Check the path."
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        if error.errno not in _OF_THE_PATH:
+            raise
+        raise ValueError(
+            f"Expected a file. Received {str(path)!r}, which can't be opened ({error.strerror}). "
+            "Check the path."
+        ) from error
     if not content:
         raise ValueError(f"Expected a file. Received {str(path)!r}, which is empty.")
     return content
