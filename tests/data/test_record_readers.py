@@ -10,7 +10,7 @@ import soundfile
 import tensorflow as tf
 from PIL import Image
 
-from mmzoo.data import concepts, readers
+from mmzoo.data import concepts, read_image, readers
 from mmzoo.data.prepare import prepare_dataset
 
 pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
@@ -94,8 +94,96 @@ def test_pictures_are_scaled_and_sound_resampled(samples, tmp_path):
         data, image_size=(8, 9), audio_samples=16_100
     ).as_numpy_iterator()  # fmt: skip
     assert label == -1 and not found["text_present"]
-    np.testing.assert_array_equal(found["image"], np.tile([255, 0, 0], (8, 9, 1)))
+    red, white = np.tile([255, 0, 0], (1, 9, 1)), np.full((1, 9, 3), 255)
+    np.testing.assert_array_equal(found["image"], np.concatenate([white, *[red] * 6, white]))
     assert np.abs(np.fft.rfft(found["audio"][:16_000])).argmax() == 440
+
+
+def encoded(picture, kind, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def turned(mode):
+    exif = Image.Exif()
+    exif[0x112] = 6  # a quarter to the right
+    return {"exif": exif} if mode == "exif" else {
+        "xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>6</tiff:Orientation></x>'
+    }  # fmt: skip
+
+
+PICTURES = {
+    "jpeg": lambda p: encoded(p, "JPEG"),
+    "jpeg of half the colours": lambda p: encoded(p, "JPEG", subsampling=2, progressive=True),
+    "grey jpeg": lambda p: encoded(p.convert("L"), "JPEG"),
+    "cmyk jpeg": lambda p: encoded(p.convert("CMYK"), "JPEG"),
+    "turned jpeg": lambda p: encoded(p, "JPEG", **turned("exif")),
+    "jpeg turned by xmp": lambda p: encoded(p, "JPEG", **turned("xmp")),
+    "png": lambda p: encoded(p, "PNG"),
+    "grey png": lambda p: encoded(p.convert("L"), "PNG"),
+    "palette": lambda p: encoded(p.convert("P"), "PNG"),
+    "clear palette": lambda p: encoded(p.convert("P"), "PNG", transparency=3),
+    "turned png": lambda p: encoded(p, "PNG", **turned("exif")),
+    "see-through png": lambda p: encoded(Image.merge("RGBA", [*p.split(), p.split()[0]]), "PNG"),
+    "16 bits": lambda p: encoded(
+        Image.fromarray(np.asarray(p.convert("L")).astype("uint16") * 251), "PNG"
+    ),
+    "gif": lambda p: encoded(p, "GIF"),
+    "bmp": lambda p: encoded(p, "BMP"),
+    "webp": lambda p: encoded(p, "WEBP"),
+    "tiff": lambda p: encoded(p, "TIFF"),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_are_what_they_are_elsewhere(kind, samples, tmp_path):
+    """A model sees the same picture in training as in `mmzoo predict`, of any format and size."""
+    picture = Image.fromarray(samples[0]["image"][1]).resize((37, 50))
+    content = PICTURES[kind](picture)
+    pd.DataFrame({"image": [content]}).to_parquet(tmp_path / "one.parquet")
+    data = readers.read_parquet(tmp_path / "one.parquet")
+    upright = read_image(content)
+    assert upright.shape[:2] == ((37, 50) if "turned" in kind else (50, 37))
+    for size in (upright.shape[:2], (20, 33)):
+        ((found, _),) = readers.decode(
+            data, modalities=["image"], image_size=size
+        ).as_numpy_iterator()
+        expected = read_image(content, size).astype(int)
+        levels = 0 if size == upright.shape[:2] else 1
+        if kind == "cmyk jpeg":
+            levels += 3  # the two turn it to RGB by other roundings
+        assert np.abs(found["image"] - expected).max() <= levels
+
+
+def test_a_broken_picture_is_an_error(tmp_path):
+    pd.DataFrame({"image": [b"no picture"]}).to_parquet(tmp_path / "one.parquet")
+    data = readers.decode(readers.read_parquet(tmp_path / "one.parquet"), modalities=["image"])
+    with pytest.raises(tf.errors.OpError, match="Save it as PNG or JPEG"):
+        list(data)
+
+
+def test_files_without_a_record_are_nobodys(tmp_path):
+    rows = [{"text": "a" if k in (0, 7) else None} for k in range(8)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare_dataset(tmp_path / "m.jsonl", tmp_path / "data", rows_per_shard=2)
+    parts = [ids(readers.read_records(tmp_path / "data", shard=(k, 2))) for k in range(2)]
+    assert parts == [["1"], ["8"]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 10])
+def test_row_groups_are_shared_out_where_there_are_enough(tmp_path, count):
+    frame = pd.DataFrame({"text": [f"t{k}" for k in range(10)]})
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=4)
+    parts = [ids(readers.read_parquet(tmp_path / "t.parquet", shard=(k, count)))
+             for k in range(count)]  # fmt: skip
+    assert sorted((name for part in parts for name in part), key=int) == [
+        str(k + 1) for k in range(10)
+    ]
+    if count == 2:
+        assert parts == [["1", "2", "3", "4", "9", "10"], ["5", "6", "7", "8"]]
+    with pytest.raises(ValueError, match="a row for each of 11 workers. Received: 10"):
+        readers.read_parquet(tmp_path / "t.parquet", shard=(0, 11))
 
 
 def test_parquet_and_folders_are_sharded_too(tmp_path, samples):
