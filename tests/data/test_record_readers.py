@@ -123,7 +123,9 @@ PICTURES = {
     "png": lambda p: encoded(p, "PNG"),
     "grey png": lambda p: encoded(p.convert("L"), "PNG"),
     "palette": lambda p: encoded(p.convert("P"), "PNG"),
-    "clear palette": lambda p: encoded(p.convert("P"), "PNG", transparency=3),
+    "clear palette": lambda p: encoded(
+        p.convert("P"), "PNG", transparency=p.convert("P").getpixel((9, 9))
+    ),
     "turned png": lambda p: encoded(p, "PNG", **turned("exif")),
     "see-through png": lambda p: encoded(Image.merge("RGBA", [*p.split(), p.split()[0]]), "PNG"),
     "16 bits": lambda p: encoded(
@@ -164,11 +166,11 @@ def test_a_broken_picture_is_an_error(tmp_path):
 
 
 def test_files_without_a_record_are_nobodys(tmp_path):
-    rows = [{"text": "a" if k in (0, 7) else None} for k in range(8)]
+    rows = [{"text": "a" if k in (0, 4) else None} for k in range(8)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     prepare_dataset(tmp_path / "m.jsonl", tmp_path / "data", rows_per_shard=2)
     parts = [ids(readers.read_records(tmp_path / "data", shard=(k, 2))) for k in range(2)]
-    assert parts == [["1"], ["8"]]
+    assert parts == [["1"], ["5"]]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 10])
