@@ -12,6 +12,7 @@ _GROUP = 16  # sounds that are decoded by one call
 # Names of what may turn a picture (EXIF and XMP, in their places in JPEG and PNG), and of the chunk
 # of a PNG that makes a colour transparent.
 _SPECIAL = "Exif|eXIf|exif|adobe|tRNS"
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
 def decode(
@@ -80,25 +81,27 @@ def decode(
 
 
 def _picture(content, size):
-    def by_pillow():
-        found = tf.numpy_function(
-            lambda data: read_image(data, size), [content], tf.uint8, stateful=False
-        )
-        return tf.ensure_shape(found, (*size, 3))
+    # Each operation of a way not taken costs time as well, so what is common to them comes last.
+    image = tf.cond(
+        _is_simple(content) & _is_plain(content),
+        lambda: _by_tensorflow(content),
+        lambda: tf.cond(
+            tf.equal(content, ""),
+            lambda: tf.zeros((*size, 3), tf.uint8),
+            lambda: tf.numpy_function(
+                lambda data: read_image(data, size), [content], tf.uint8, stateful=False
+            ),
+        ),
+    )
+    return _fitted(tf.ensure_shape(image, (None, None, 3)), size)
 
-    def by_tensorflow(decoder, **options):
-        return lambda: _fitted(decoder(content, channels=3, **options), size)
 
-    # Without Python in between it is twice as fast. Accurate is what Pillow takes as well.
-    jpeg = by_tensorflow(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE")
-    plain = _is_plain(content)
-    return tf.case(
-        [
-            (tf.equal(content, ""), lambda: tf.zeros((*size, 3), tf.uint8)),
-            (plain & _starts(content, b"\xff\xd8\xff"), jpeg),
-            (plain & _is_simple_png(content), by_tensorflow(tf.io.decode_png)),
-        ],
-        default=by_pillow,
+def _by_tensorflow(content):
+    """Without Python in between it is twice as fast. Accurate is what Pillow takes as well."""
+    return tf.cond(
+        _starts(content, _JPEG),
+        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(content, channels=3),
     )
 
 
@@ -108,11 +111,12 @@ def _is_plain(content):
     return tf.equal(tf.strings.length(without), tf.strings.length(content))
 
 
-def _is_simple_png(content):
-    """Whether it is a PNG of 8 bits in grey, RGB or a palette."""
-    header = tf.strings.substr(tf.strings.join([content, bytes(26)]), 24, 2)  # depth, colours
-    kinds = [tf.equal(header, b"\x08" + kind) for kind in (b"\x00", b"\x02", b"\x03")]
-    return _starts(content, b"\x89PNG\r\n\x1a\n") & tf.reduce_any(kinds)
+def _is_simple(content):
+    """Whether it is a JPEG, or a PNG of 8 bits in grey, RGB or a palette."""
+    depth_and_colours = tf.strings.substr(tf.strings.join([content, bytes(26)]), 24, 2)
+    kinds = tf.constant([b"\x08\x00", b"\x08\x02", b"\x08\x03"])
+    png = _starts(content, _PNG) & tf.reduce_any(tf.equal(depth_and_colours, kinds))
+    return _starts(content, _JPEG) | png
 
 
 def _starts(content, magic):
