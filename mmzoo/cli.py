@@ -194,19 +194,32 @@ def predict(
     rich.print(table)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings={"allow_extra_args": True})
 def embed(
     context: typer.Context,
     bundle: BundleFolder,
-    data: Annotated[Path, typer.Option("--input", help="What `mmzoo data prepare` made.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--input", help="What `mmzoo data prepare` made; or a .csv, .jsonl, .parquet."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--output", help="Folder of the vectors.")],
     format: Annotated[str, typer.Option(help="Which artifact answers.")] = "saved_model",
-    outputs: Annotated[str, typer.Option(help="Comma separated; instead of the encoders'.")] = "",
+    signature: Annotated[
+        str | None, typer.Option(help="What is run; else the encoders, or the whole model.")
+    ] = None,
+    outputs: Annotated[
+        str, typer.Option(help="Comma separated; of the signature, else of the whole model.")
+    ] = "",
     batch: Annotated[int, typer.Option(min=1, help="Records a call.")] = 64,
     runner: Annotated[str, typer.Option(help="direct, flink, spark or dataflow.")] = "direct",
     workers: Annotated[int, typer.Option(min=1, help="Threads of the direct runner.")] = 2,
 ) -> None:
-    """Run an artifact over a corpus, to vectors in Parquet; run again it goes on."""
+    """Run an artifact over a corpus, to vectors in Parquet; run again it goes on.
+
+    Options of the runner come behind --.
+    """
     from mmzoo.export.embed import embed_corpus
 
     found = embed_corpus(
@@ -214,6 +227,7 @@ def embed(
         data,
         out,
         format=format,
+        signature=signature,
         outputs=outputs.split(",") if outputs else None,
         batch=batch,
         runner=runner,
@@ -223,7 +237,7 @@ def embed(
     names = ", ".join(f"{column['name']} ({column['dim']})" for column in found["columns"])
     typer.echo(f"{found['records']:,} records, vectors {names}: {out}")
     if found["dead"]:
-        typer.echo(f"{found['dead']:,} have a fault: {out / 'dead_letter.jsonl'}")
+        typer.echo(f"{found['dead']:,} faults: {out / 'dead_letter.jsonl'}")
 
 
 @app.command()

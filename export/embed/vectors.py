@@ -1,148 +1,161 @@
-"""One shard of records to one Parquet file of vectors."""
+"""One part of a corpus to one Parquet file of vectors."""
 
-import dataclasses
 import functools
 import importlib
+import itertools
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mmzoo.data import encode_text, read_audio, read_image
 from mmzoo.data.job_folder import report_path
-from mmzoo.data.records import check_shard, read_shard
-from mmzoo.export.manifest import Tensor, reader_of
+from mmzoo.export.embed.calls import Call
+from mmzoo.export.embed.inputs import TooLargeError, stack_inputs, stack_texts, to_size
+from mmzoo.export.manifest import FIXED, STRINGS, reader_of
+from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.runtimes.worker import RUNTIMES
 from mmzoo.files import beside, sha256, write_json
 
 _one_at_a_time = threading.Lock()  # a runtime has threads of its own
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """One vector of a record.
-
-    Attributes:
-        name: Name of the column.
-        signature: Signature of the artifact that gives it.
-        output: Name of the output, float `(batch, dim)`.
-        dim: Width of the vector.
-        inputs: The signature's inputs.
-        needs: Modalities that a record must have, else its vector is null.
-    """
-
-    name: str
-    signature: str
-    output: str
-    dim: int
-    inputs: tuple[Tensor, ...]
-    needs: tuple[str, ...]
-
-
-class EmbedShard:
-    """Makes the vectors of shard number k, in `part-….parquet`, and its report.
+class EmbedPart:
+    """Makes the vectors of part number k, in `part-….parquet`, and its report.
 
     Args:
-        data: Folder of the records.
-        shards: What `dataset.json` says of each.
+        source: A `Records` or a `Manifest`, planned.
+        parts: How many there are.
+        calls: What is run.
         artifact: File or folder of the artifact.
+        tokenizer: SavedModel that makes the token ids that it takes, or None.
         format: Its name in the bundle.
-        columns: Which vectors to make.
-        image_size: Pair `(height, width)` in pixels that pictures are fitted into.
+        shapes: Dict of input name to a sample's shape, as in the bundle's manifest.
         sample_rate: In Hz.
         batch: How many records a call.
         out, work: Folders of the parts and of the reports.
     """
 
-    def __init__(self, data, shards, artifact, format, columns, image_size, sample_rate, batch,
-                 out, work):  # fmt: skip
-        self.data, self.shards, self.artifact, self.format = data, shards, artifact, format
-        self.columns, self.image_size, self.sample_rate = columns, image_size, sample_rate
-        self.batch, self.out, self.work = batch, out, work
+    def __init__(self, source, parts, calls, artifact, tokenizer, format, shapes, sample_rate,
+                 batch, out, work):  # fmt: skip
+        self.source, self.parts, self.calls = source, parts, calls
+        self.artifact, self.tokenizer, self.format = artifact, tokenizer, format
+        self.shapes, self.sample_rate, self.batch = shapes, sample_rate, batch
+        self.out, self.work = out, work
+        self.modalities = sorted(set().union(*(call.modalities for call in calls)))
 
     def __call__(self, number: int) -> None:
-        records = read_shard(check_shard(self.data, self.shards[number]))
         ids: list[str] = []
-        vectors: dict[str, list] = {column.name: [] for column in self.columns}
         dead: list[dict] = []
-        while part := list(_take(records, self.batch)):
-            ids += [record["id"] for record in part]
+        vectors: dict[str, list] = {c.name: [] for call in self.calls for c in call.columns}
+        sound = self._sound(number, dead)
+        while part := list(itertools.islice(sound, self.batch)):
+            names = [record["id"] for record in part]
             decoded = [self._decode(record, dead) for record in part]
-            for column in self.columns:
-                vectors[column.name] += self._embed(column, part, decoded, dead)
-        name = f"part-{number:05d}-of-{len(self.shards):05d}.parquet"
+            for call in self.calls:
+                for name, made in self._embed(call, names, decoded, dead).items():
+                    vectors[name] += made
+            ids += names
+        name = f"part-{number:05d}-of-{self.parts:05d}.parquet"
         with beside(self.out / name) as place:
-            self._write(place, ids, vectors)
+            _write(place, ids, vectors)
             digest = sha256(place)
         report = {"name": name, "records": len(ids), "sha256": digest, "dead": dead}
         with beside(report_path(self.work, number)) as place:
             write_json(place, report)
 
+    def _sound(self, number, dead) -> Iterator[dict]:
+        """The records of a part; rows with a fault are reported."""
+        for record in self.source.read(number):
+            if "fault" in record:
+                column, reason = record["fault"]
+                dead.append({"row": record["row"], **_fault(record["id"], column, reason)})
+            else:
+                yield record
+
     def _decode(self, record, dead):
-        """Dict of modality to array; what can't be read is left out, and reported."""
-        read = {
-            "image": lambda content: read_image(content, size=self.image_size),
-            "audio": lambda content: read_audio(content, sample_rate=self.sample_rate),
-            "text": lambda content: encode_text([content.decode()])[0],
-        }
+        """Dict of modality to what it holds, None where that can't be read, which is reported."""
         found = {}
-        for m in (m for m in read if m in record):
+        for m in (m for m in self.modalities if m in record):
             try:
-                found[m] = read[m](record[m])
+                found[m] = self._read(m, self.source.content(m, record[m]))
             except ValueError as error:  # MediaError is one
-                dead.append({"id": record["id"], "column": m, "reason": str(error)})
+                found[m] = None
+                dead.append(_fault(record["id"], m, str(error)))
         return found
 
-    def _embed(self, column, part, decoded, dead):
-        """A vector a record, L2-normalised; None where it can't be had."""
-        rows = [k for k, found in enumerate(decoded) if all(m in found for m in column.needs)]
-        made: list = [None] * len(part)
+    def _read(self, modality, content):
+        if modality == "image":
+            return read_image(content, size=tuple(self.shapes["image"][:2]))
+        if modality == "audio":
+            return read_audio(content, sample_rate=self.sample_rate)
+        text = content.decode()
+        encode_text([text])  # refuses a NUL
+        return text
+
+    def _embed(self, call: Call, ids, decoded, dead) -> dict[str, list]:
+        """A vector a record in each column, L2-normalised; None where it can't be had."""
+        made: dict[str, list] = {column.name: [None] * len(ids) for column in call.columns}
+        # Where one can't be read there is no vector: without it, it would be another's.
+        broken = [any(found.get(m, 0) is None for m in call.modalities) for found in decoded]
+        rows = [
+            k for k, found in enumerate(decoded) if call.can_answer(set(found)) and not broken[k]
+        ]
         if not rows:
             return made
-        inputs = {}
-        for tensor in column.inputs:
-            if tensor.presence_of:
-                inputs[tensor.name] = np.array([tensor.presence_of in decoded[k] for k in rows])
-            else:
-                inputs[tensor.name] = self._stacked(tensor, [decoded[k] for k in rows])
-        runtime = _runtime(reader_of(self.format), self.artifact, column.signature)
-        with _one_at_a_time:
-            answers = np.asarray(runtime.run(inputs)[column.output], "float64")
-        norms = np.linalg.norm(answers, axis=1)
-        for k, answer, norm in zip(rows, answers, norms, strict=True):
-            if np.isfinite(norm) and norm > 0:
-                made[k] = (answer / norm).astype("float32")
-            else:
-                reason = f"Expected a finite vector that is not zero. Received: norm {norm}."
-                dead.append({"id": part[k]["id"], "column": column.name, "reason": reason})
+        try:
+            inputs = self._inputs(call, [decoded[k] for k in rows])
+        except TooLargeError as error:  # a file of fixed size takes one record a call
+            dead += [_fault(ids[rows[0]], column.name, str(error)) for column in call.columns]
+            return made
+        answers = self._run(self.format, self.artifact, call.signature, inputs)
+        for column in call.columns:
+            values = np.asarray(answers[column.output], "float64")
+            norms = np.linalg.norm(values, axis=1)
+            for k, value, norm in zip(rows, values, norms, strict=True):
+                if np.isfinite(norm) and norm > 0:
+                    made[column.name][k] = (value / norm).astype("float32")
+                else:
+                    reason = f"Expected a finite vector that is not zero. Received: norm {norm}."
+                    dead.append(_fault(ids[k], column.name, reason))
         return made
 
-    def _stacked(self, tensor, decoded):
-        """One array of all records, zero padded; zeros where a modality is absent."""
-        found = [each.get(tensor.name) for each in decoded]
-        if tensor.name == "image":
-            shape = (*self.image_size, 3)
-        else:
-            shape = (max([1, *(len(value) for value in found if value is not None)]),)
-        stacked = np.zeros((len(found), *shape), tensor.dtype)
-        for row, value in zip(stacked, found, strict=True):
-            if value is not None:
-                row[: len(value)] = value
-        return stacked
+    def _inputs(self, call, samples):
+        inputs = stack_inputs(call.inputs, samples, self.shapes)
+        if self.tokenizer is not None:
+            texts = stack_texts(call.inputs, samples)
+            ids = self._run("saved_model", self.tokenizer, "tokenize", texts) if texts else {}
+            inputs |= {t.name: ids[t.name] for t in call.inputs if t.tokens_of}
+        return to_size(inputs, self.shapes) if self.format == FIXED else inputs
 
-    def _write(self, place, ids, vectors):
-        import pyarrow as pa
-        import pyarrow.parquet
+    def _run(self, format, artifact, signature, inputs):
+        if format in STRINGS:  # beside TensorFlow, which reads the records, these may crash
+            plan = [(len(next(iter(inputs.values()))),) * 2]
+            return run_artifact(reader_of(format), artifact, inputs, plan).outputs[0]
+        runtime = _runtime(reader_of(format), artifact, signature)
+        with _one_at_a_time:
+            return {name: np.array(value) for name, value in runtime.run(inputs).items()}
 
-        table = {"id": pa.array(ids, pa.string())}
-        for column in self.columns:
-            # Not of fixed size: pyarrow writes a null of those so that it can't read it.
-            table[column.name] = pa.array(vectors[column.name], pa.list_(pa.float32()))
-        pyarrow.parquet.write_table(pa.table(table), place)
+
+def _fault(name, column, reason):
+    return {"id": name, "column": column, "reason": reason}
+
+
+def _write(place, ids, vectors):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    # Not of fixed size: pyarrow writes a null of those so that it can't read it.
+    columns = {name: pa.array(made, pa.list_(pa.float32())) for name, made in vectors.items()}
+    pyarrow.parquet.write_table(pa.table({"id": pa.array(ids, pa.string()), **columns}), place)
 
 
 @functools.cache
 def _load(reader, artifact, signature):
+    if reader == "saved_model":
+        # Before its loader, which would put a bare package in the place of one not yet there.
+        importlib.import_module("tensorflow")
     module = importlib.import_module(f"mmzoo.export.runtimes.{RUNTIMES[reader]}")
     return module.Runtime(artifact, signature)
 
@@ -151,8 +164,3 @@ def _runtime(reader, artifact, signature):
     """The artifact in its own runtime, loaded once a process."""
     with _one_at_a_time:
         return _load(reader, Path(artifact), signature)
-
-
-def _take(records, count):
-    for _, record in zip(range(count), records, strict=False):
-        yield record
