@@ -7,7 +7,10 @@ import tensorflow as tf
 from keras import ops, tree
 
 from mmzoo.ops.sample_random import Rows, current_rows, seeing
+from mmzoo.training.batch_moments import take_over_replicas
+from mmzoo.training.empty_rows import emptied, filled
 from mmzoo.training.global_loss import GlobalCompileLoss, global_losses
+from mmzoo.training.layer_losses import added_losses, forget, keep_apart
 from mmzoo.training.micro_batches import cut, joined, rewound
 from mmzoo.training.refusals import check_compile, check_data, check_one_batch
 from mmzoo.training.replica_seeds import sample_seeds, spread_seeds
@@ -25,15 +28,13 @@ class DistributedModel(keras.Model):
 
     - losses are normalised over the batch of all replicas, with masks and weights too;
     - gradients are summed over the replicas before they are unscaled, checked and clipped;
-    - `BatchNormalization` takes its moments over all replicas (`synchronized=True`, set here);
+    - `BatchNormalization` takes its moments over all replicas, masks included;
     - `SampleDropout` and `PresenceDropout` drop by sample; other random layers draw other
       numbers on each replica;
     - `accumulate=k` computes each step in k micro-batches, one after the other;
     - batches of strings, and of sizes that don't divide, are taken; workers log the same.
 
     What can't be right is refused by `compile` or `fit`, before the first step.
-    Where a batch has fewer rows than there are replicas some get none; TensorFlow's convolutions
-    fail on that, with an error.
 
     Args:
         inputs, outputs: As of `keras.Model`.
@@ -59,9 +60,10 @@ class DistributedModel(keras.Model):
         optimizer = keras.optimizers.get(optimizer)
         check_compile(self, optimizer, loss, accumulate, kwargs)
         self._pieces = accumulate
-        for layer in self._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = self.replicas > 1
+        for layer in self._flatten_layers() if self._is_cut else ():
+            keep_apart(layer)
+            if isinstance(layer, keras.layers.BatchNormalization) and self.replicas > 1:
+                take_over_replicas(layer)
         loss = global_losses(loss)
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         if loss is not None:
@@ -84,6 +86,11 @@ class DistributedModel(keras.Model):
     def replicas(self) -> int:
         """How many replicas train it, on all workers together."""
         return self.distribute_strategy.num_replicas_in_sync
+
+    @property
+    def _is_cut(self):
+        """Whether a step is computed in parts."""
+        return self.replicas * getattr(self, "_pieces", 1) > 1
 
     @property
     def workers(self) -> int:
@@ -131,7 +138,7 @@ class DistributedModel(keras.Model):
             (x, y, sample_weight), rows = cut(data, whole, k, self._pieces, after=gradients)
             keep = rewound(seeds, last=k + 1 == self._pieces)
             with keep, seeing(rows), tf.GradientTape() as tape:
-                y_pred = self(x, training=True)
+                y_pred = self._answer(x, rows.count, training=True)
                 loss = self._compute_loss(
                     x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
                 )
@@ -153,25 +160,39 @@ class DistributedModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         rows = self._rows_of(x)
         with seeing(rows):
-            y_pred = self(x, training=False)
+            y_pred = self._answer(x, rows.count, training=False)
             loss = self._compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
             )
         self._track(loss, rows)
         return self._liftable(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
 
+    def predict_step(self, data):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self._answer(x, _count(x), training=False)
+
+    def _answer(self, x, count, training):
+        if not self._is_cut:
+            return self(x, training=training)
+        forget()
+        return emptied(self(filled(x, count), training=training), count)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """What this replica adds to the loss of the whole batch, scalar."""
         rows = current_rows()
+        # Keras weights what it reports by the rows; the gradient needs their share.
+        share, part = (1.0, 1.0) if rows is None else (_share(rows), 1 / rows.pieces)
         losses = []
         if self._compile_loss is not None:
             loss = self._compile_loss(y, y_pred, sample_weight)
             if loss is not None:
-                # Keras weights what it reports by the rows; the gradient needs their share.
-                share = 1.0 if rows is None else _share(rows)
                 losses.append(loss * ops.cast(share, loss.dtype))
-        pieces = 1 if rows is None else rows.pieces
-        losses += [self._aggregate_additional_loss(loss) / pieces for loss in self.losses]
+        of_rows, others = [], self.losses
+        if rows is not None and self._is_cut:
+            of_rows, others = added_losses(), self._get_regularization_losses()
+        for loss, factor in [(loss, share) for loss in of_rows] + [(loss, part) for loss in others]:
+            loss = self._aggregate_additional_loss(loss)
+            losses.append(loss * ops.cast(factor, loss.dtype))
         if not losses:
             raise ValueError(
                 "Expected a loss. Received: none in `compile`, and no layer adds one. Pass `loss`."
@@ -180,7 +201,7 @@ class DistributedModel(keras.Model):
 
     def _rows_of(self, x):
         """Which rows of the whole batch lie on this replica."""
-        count = tf.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        count = _count(x)
         if self.replicas == 1:
             return Rows(0, count, count)
         context = tf.distribute.get_replica_context()
@@ -240,6 +261,10 @@ def plain_copy(model: keras.Model) -> keras.Model:
     copy = keras.Model.from_config(model.get_config())
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _count(x):
+    return tf.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
 
 
 def _share(rows):

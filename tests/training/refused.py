@@ -66,6 +66,12 @@ def main():
 
     accumulating = lambda: keras.optimizers.SGD(gradient_accumulation_steps=2)  # noqa: E731
     overwriting = lambda: keras.optimizers.SGD(use_ema=True, ema_overwrite_frequency=2)  # noqa: E731
+
+    class Adding(layers.Dense):
+        def call(self, inputs):
+            self.add_loss(keras.ops.sum(inputs))
+            return super().call(inputs)
+
     unaveraged = keras.losses.MeanSquaredError(reduction=None)
     found = {
         "accumulate": said(lambda: compiled(accumulate=0)),
@@ -73,6 +79,7 @@ def main():
         "ema_overwrite_frequency": said(lambda: compiled(optimizer=overwriting)),
         "jit_compile": said(lambda: compiled(jit_compile=True)),
         "contrast_accumulate": said(lambda: compiled(loss=losses.InfoNCE(), accumulate=2)),
+        "add_loss": said(lambda: compiled(Adding(4, name="adding")).fit(X, Y, verbose=0)),
         "norm_accumulate": said(lambda: compiled(layers.BatchNormalization(), accumulate=2)),
         "module": said(lambda: compiled_module(two, "image")),
         "outside": said(outside),

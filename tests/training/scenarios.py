@@ -107,13 +107,42 @@ def module(make):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.SGD(0.05, clipnorm=1.0), loss=loss)
     letters = np.random.default_rng(5).integers(97, 123, (ROWS, 9)).astype("uint8")
-    # TensorFlow's convolution of no rows has the wrong width: each replica gets some.
-    data = tf.data.Dataset.from_tensor_slices((letters, CLASS))
-    return model, data.batch(12, drop_remainder=True)
+    return model, tf.data.Dataset.from_tensor_slices((letters, CLASS)).batch(12)
+
+
+def convolution(make, norm=True, **options):
+    """Five rows on four replicas, and two at the end: some have none."""
+    x = keras.Input((6, 6, 1), name="x")
+    h = layers.Conv2D(4, 3, padding="same", name="filters")(x)
+    if norm:
+        h = layers.BatchNormalization(momentum=0.9, name="norm")(h)
+    h = layers.Conv2D(4, 3, activation="relu", name="more")(h)
+    h = layers.Dense(6, activity_regularizer="l2", name="active")(h)
+    h = training.SampleDropout(0.3, seed=5)(layers.GlobalAveragePooling2D(name="mean")(h))
+    model = make(x, layers.Dense(3, name="kind")(h))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.SGD(0.3), loss=loss, metrics=["accuracy"], **options)
+    pictures = X[:, :, None, None] * X[:, None, :, None]
+    return model, tf.data.Dataset.from_tensor_slices((pictures, CLASS)).batch(5)
+
+
+def masked_norm(make):
+    """Moments of what is not masked, of numbers whose mean is large."""
+    x = keras.Input((7, 3), name="x")
+    h = layers.Masking(name="masked")(x)
+    h = layers.BatchNormalization(momentum=0.9, name="norm")(h)
+    model = make(x, layers.Dense(2, name="step")(h))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.SGD(0.3), loss=loss)
+    there = np.float32(STEPS > 0)[:, :, None]
+    values = there * (5 + np.random.default_rng(1).normal(size=(ROWS, 7, 3)).astype("float32"))
+    return model, tf.data.Dataset.from_tensor_slices((values, STEPS % 2)).batch(5)
 
 
 SCENARIOS = {
     "module": module,
+    "convolution": convolution,
+    "masked_norm": masked_norm,
     "adamw": lambda make: two_heads(make, adamw()),
     "global_clipnorm": lambda make: two_heads(make, adamw(global_clipnorm=0.3)),
     "clipnorm": lambda make: two_heads(make, keras.optimizers.SGD(0.1, clipnorm=0.2)),
@@ -134,6 +163,9 @@ ACCUMULATED = {
     f"accumulate_{k}": lambda make, k=k: two_heads(
         make, adamw(global_clipnorm=0.3), norm=False, accumulate=k
     )
+    for k in (1, 2, 3)
+} | {
+    f"convolution_{k}": lambda make, k=k: convolution(make, norm=False, accumulate=k)
     for k in (1, 2, 3)
 }
 

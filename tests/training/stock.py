@@ -66,6 +66,13 @@ def pair():
     )
 
 
+def masked_norm():
+    x = keras.Input((6,), name="x")
+    h = layers.Masking()(layers.Reshape((6, 1))(x))
+    h = layers.BatchNormalization(synchronized=True)(h)
+    return keras.Model(x, layers.Dense(1)(layers.Flatten()(h)))
+
+
 def strings():
     x = keras.Input((), dtype="string", name="x")
     codes = layers.StringLookup(vocabulary=["a", "b"])(x)
@@ -104,6 +111,13 @@ def main():
         "clipvalue": off(two, dense, optimizer=lambda: sgd(0.05, clipvalue=0.05)),
         "batch_norm": off(two, lambda: dense(layers.BatchNormalization())),
         "synchronized": off(two, lambda: dense(layers.BatchNormalization(synchronized=True))),
+        "masked": off(two, masked_norm, x=X * np.float32(X > 0)),
+        "far_from_zero": off(
+            two, lambda: dense(layers.BatchNormalization(synchronized=True)), x=X + 3000.0
+        ),
+        "no_rows": list(
+            tf.nn.conv2d(tf.zeros((0, 4, 4, 3)), tf.ones((3, 3, 3, 8)), 1, "SAME").shape
+        ),
         "last_batch": off(two, dense, x=X[:11], y=Y[:11], batch=8),
         "mean_with_sample_weight": off(two, dense, weight=uneven, loss=weighted),
         "contrastive": off(two, pair, y=np.arange(16), loss=losses.InfoNCE),

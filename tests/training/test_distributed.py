@@ -5,7 +5,10 @@ import pytest
 import runs
 from keras import tree
 
-FAST = ("module", "global_clipnorm", "info_nce", "mask", "strings", "accumulate_2")
+FAST = (
+    "module", "convolution", "masked_norm", "global_clipnorm", "info_nce", "mask", "strings",
+    "accumulate_2", "convolution_3",
+)  # fmt: skip
 # float16 rounds what each replica adds up; all else is float32.
 NEAR = {"float16": {"rtol": 5e-3, "atol": 1e-4}}
 
@@ -33,7 +36,7 @@ def only(names, found):
 
 def test_one_device_trains_as_stock_keras_does(one_device):
     stock = runs.run("scenarios.py", "stock", 1)
-    assert len(stock) == 16 and set(stock) < set(one_device)
+    assert len(stock) == 18 and set(stock) < set(one_device)
     for name, expected in stock.items():
         found = one_device[name]
         # Keras' loss of one output of several is weighted otherwise where a batch is smaller.
@@ -52,8 +55,9 @@ def test_training_moves_the_weights(one_device):
 
 
 def test_micro_batches_change_nothing(one_device):
-    for k in (2, 3):
-        assert_equal({"x": one_device[f"accumulate_{k}"]}, {"x": one_device["accumulate_1"]})
+    for name in ("accumulate", "convolution"):
+        for k in (2, 3):
+            assert_equal({"x": one_device[f"{name}_{k}"]}, {"x": one_device[f"{name}_1"]})
 
 
 def test_four_replicas_equal_one_device(one_device):

@@ -9,6 +9,7 @@ MESSAGES = {
     "ema_overwrite_frequency": "Expected no `ema_overwrite_frequency` with 2 replicas",
     "jit_compile": "Expected no `jit_compile` with 2 replicas",
     "contrast_accumulate": "accumulate=1 with InfoNCE",
+    "add_loss": "Received: 'adding', by `add_loss`",
     "norm_accumulate": "accumulate=1 with BatchNormalization",
     "module": "whose graph moves",
     "outside": "made outside. Build the model inside",

@@ -21,10 +21,18 @@ def test_without_any_of_it_two_replicas_equal_one_device(stock):
 
 @pytest.mark.parametrize(
     "what", ["clipnorm", "global_clipnorm", "clipvalue", "batch_norm", "last_batch",
-             "mean_with_sample_weight", "contrastive"],
+             "masked", "mean_with_sample_weight", "contrastive"],
 )  # fmt: skip
 def test_silently_another_model(stock, what):
     assert stock[what] > 5e-3
+
+
+def test_variance_of_numbers_far_from_zero_is_lost(stock):
+    assert stock["far_from_zero"] > 1e-4
+
+
+def test_a_convolution_of_no_rows_has_the_wrong_shape(stock):
+    assert stock["no_rows"] != [0, 4, 4, 8]
 
 
 def test_a_scalar_loss_is_twice_too_large(stock):
