@@ -3,8 +3,7 @@
 A key is an int32 vector `(2,)`, say `(seed, step)`.
 
 Differs: tensorflow-io's `freq_mask` and `time_mask` draw from TensorFlow's global state, so that
-batches made by several threads depend on who comes first; `keras.layers.RandAugment` shuffles its
-operators by Python's own `random` while a graph is traced. Neither can go on where it was.
+batches made by several threads depend on who comes first, and can't go on where they were.
 """
 
 import tensorflow as tf
