@@ -7,11 +7,11 @@ from pathlib import Path
 from mmzoo.data.beam_jobs import run_jobs, shown
 from mmzoo.data.job_folder import JobFolder
 from mmzoo.export.embed.calls import choose_calls
-from mmzoo.export.embed.inputs import check_artifact, check_tokenizer
 from mmzoo.export.embed.sources import open_source
 from mmzoo.export.embed.stored import EMBEDDINGS, repeated_ids
 from mmzoo.export.embed.vectors import EmbedPart
 from mmzoo.export.manifest import FIXED, STRINGS, load_bundle
+from mmzoo.export.sample_inputs import check_artifact, check_tokenizer
 from mmzoo.files import sha256
 
 

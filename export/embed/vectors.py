@@ -9,13 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data import encode_text, read_audio, read_image
 from mmzoo.data.job_folder import report_path
 from mmzoo.export.embed.calls import Call
-from mmzoo.export.embed.inputs import TooLargeError, stack_inputs, stack_texts, to_size
 from mmzoo.export.manifest import FIXED, STRINGS, reader_of
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.runtimes.worker import RUNTIMES
+from mmzoo.export.sample_inputs import (
+    TooLargeError,
+    read_value,
+    stack_inputs,
+    stack_texts,
+    to_size,
+)
 from mmzoo.files import beside, sha256, write_json
 
 _one_at_a_time = threading.Lock()  # a runtime has threads of its own
@@ -79,20 +84,12 @@ class EmbedPart:
         found = {}
         for m in (m for m in self.modalities if m in record):
             try:
-                found[m] = self._read(m, self.source.content(m, record[m]))
+                content = self.source.content(m, record[m])
+                found[m] = read_value(m, content, self.shapes, self.sample_rate)
             except ValueError as error:  # MediaError is one
                 found[m] = None
                 dead.append(_fault(record["id"], m, str(error)))
         return found
-
-    def _read(self, modality, content):
-        if modality == "image":
-            return read_image(content, size=tuple(self.shapes["image"][:2]))
-        if modality == "audio":
-            return read_audio(content, sample_rate=self.sample_rate)
-        text = content.decode()
-        encode_text([text])  # refuses a NUL
-        return text
 
     def _embed(self, call: Call, ids, decoded, dead) -> dict[str, list]:
         """A vector a record in each column, L2-normalised; None where it can't be had."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data import encode_text
-from mmzoo.export.manifest import FIXED, Bundle, Tensor, changed_files
+from mmzoo.data import encode_text, read_audio, read_image
+from mmzoo.export.manifest import FIXED, PATHS, Bundle, Tensor, changed_files
 from mmzoo.files import sha256
 
 
@@ -19,8 +19,8 @@ def check_artifact(bundle: Bundle, format: str) -> Path:
     formats = bundle.manifest["formats"]
     if format not in formats:
         raise ValueError(
-            f"Expected one of the bundle's formats {sorted(formats)}. Received: {format!r}. "
-            "Export the model with it."
+            f"Expected one of the bundle's formats {sorted(formats)}. Received: {format!r}."
+            + f" Export the model with --formats {format}." * (format in PATHS)
         )
     certificate = bundle.certificate
     right = certificate["manifest_sha256"] == sha256(bundle.path / "manifest.json")
@@ -48,6 +48,29 @@ def check_tokenizer(bundle: Bundle) -> Path:
             f"texts. Received: {sorted(formats)}. Export with saved_model too."
         )
     return check_artifact(bundle, "saved_model")
+
+
+def read_value(modality: str, value, shapes: dict, sample_rate: int):
+    """What a sample holds of a modality, as `stack_inputs` takes it.
+
+    Args:
+        modality: "image", "text" or "audio".
+        value: A text; of a picture or a recording its path. Or the content of any as bytes.
+        shapes: As in the bundle's manifest; a picture is fitted into its size, on white.
+        sample_rate: Of the recording, in Hz; it becomes mono.
+
+    Raises:
+        ValueError: If it can't be read, or there is no such modality.
+    """
+    if modality == "image":
+        return read_image(value, size=tuple(shapes["image"][:2]))
+    if modality == "audio":
+        return read_audio(value, sample_rate=sample_rate)
+    if modality != "text":
+        raise ValueError(f"Expected inputs named image, text or audio. Received: {modality!r}.")
+    text = value.decode() if isinstance(value, bytes) else value
+    encode_text([text])  # refuses a NUL
+    return text
 
 
 def stack_inputs(tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dict) -> dict:
