@@ -1,5 +1,6 @@
 """Workers of one training run on this machine, started together and restarted together."""
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 _PREEMPTED, _DIVERGED, _USAGE = 75, 3, 2  # exit codes: start again; never again; never again
 
 
@@ -41,7 +43,8 @@ def run_cluster(
     A worker that dies takes the others' collectives with it, and a new one can't join them: so when
     one ends with a fault all are stopped, and all are started again, on new ports, after a pause
     that doubles. The command itself must go on from a checkpoint. SIGTERM and Ctrl-C are passed on
-    to the workers, which get `grace` seconds to save.
+    to the workers, which get `grace` seconds to save; where this process is killed itself, Linux
+    sends them SIGTERM.
 
     Args:
         command: Program and arguments, the same for every worker; each finds its place in the
@@ -119,9 +122,15 @@ def _start(command, workers, logs):
                     command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                     env={**os.environ, "TF_CONFIG": json.dumps(place)},
                     start_new_session=True,  # Ctrl-C reaches them through us, once
+                    preexec_fn=_end_with_us if sys.platform == "linux" else None,
                 )
             )  # fmt: skip
     return running
+
+
+def _end_with_us():
+    """In a worker, before its command: it gets SIGTERM where we are killed, and saves."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _watch(running, grace, asked, show):
