@@ -31,6 +31,7 @@ from mmzoo.files import beside, write_json
 THREADS = 2
 SIZE = 256  # pixels: what models of photographs are trained on
 COUNT = 512  # files of a kind
+NAMES = {"jpg": "JPEG", "png": "PNG", "wav": "WAV", "ogg": "Ogg Vorbis", "flac": "FLAC"}
 PICTURES, SOUNDS = ("jpg", "png"), ("wav", "ogg", "flac")
 
 
@@ -93,11 +94,15 @@ def races(folder, texts):
             contents, decoder = [tf.constant(content) for content in contents], image
         else:
             decoder = read_audio
-        data = readers.decode(
-            readers.read_folder(folder / kind), threads=THREADS, image_size=(SIZE, SIZE),
-            modalities=["image" if kind in PICTURES else "audio"],
-        )  # fmt: skip
-        found[kind] = raw(decoder, contents), through(data.batch(64).prefetch(2))
+        sources = {NAMES[kind]: readers.read_folder(folder / kind)}
+        if kind == "flac":
+            sources["FLAC in record files"] = read_flac_records(folder)
+        for name, source in sources.items():
+            data = readers.decode(
+                source, threads=THREADS, image_size=(SIZE, SIZE),
+                modalities=["image" if kind in PICTURES else "audio"],
+            )  # fmt: skip
+            found[name] = raw(decoder, contents), through(data.batch(64).prefetch(2))
     words = sorted({word for text in texts for word in text.lower().split()})
     vocabulary = tf.lookup.StaticVocabularyTable(
         tf.lookup.KeyValueTensorInitializer(["[UNK]", *words], np.arange(len(words) + 1)), 1
@@ -107,7 +112,7 @@ def races(folder, texts):
     batches = [tf.constant(texts[k : k + 64]) for k in range(0, COUNT, 64)] * 20
     lines = tf.data.Dataset.from_tensor_slices(texts).repeat(20).batch(64)
     mapped = lines.map(ids, num_parallel_calls=THREADS, deterministic=True).prefetch(2)
-    found["tokens"] = raw(ids, batches), through(mapped)
+    found["texts to word pieces"] = raw(ids, batches), through(mapped)
     return found
 
 
@@ -116,7 +121,7 @@ def rates(folder, texts, rounds):
     for kind, (alone, pipeline) in races(folder, texts).items():
         alone(), pipeline()  # traced and warm
         pairs = [(seconds(alone), seconds(pipeline)) for _ in range(rounds)]
-        count = COUNT * (20 if kind == "tokens" else 1)
+        count = COUNT * (20 if kind == "texts to word pieces" else 1)
         ratio = statistics.median(a / b for a, b in pairs)
         rows.append({
             "what": kind,
@@ -133,6 +138,15 @@ def resident():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     raise RuntimeError("Expected VmRSS in /proc/self/status. Run this on Linux.")
+
+
+def read_flac_records(folder):
+    """The FLAC files again, in the record files that `mmzoo data prepare` makes of them."""
+    rows = [{"audio": f"flac/all/{k}.flac", "label": 0} for k in range(COUNT)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "flac.jsonl").write_text(lines, encoding="utf-8")
+    prepare_dataset(folder / "flac.jsonl", folder / "flac-records", rows_per_shard=64)
+    return readers.read_records(folder / "flac-records")
 
 
 def make_records(folder, texts):

@@ -108,7 +108,7 @@ def read_audio(path_or_bytes: str | Path | bytes, sample_rate: int = 16_000) -> 
             f"Expected finite audio samples. Received {name}, which holds NaN or infinite "
             "ones. Export it again, or leave it out."
         )
-    waveform = samples.mean(axis=1)
+    waveform = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate)
     if not len(waveform):

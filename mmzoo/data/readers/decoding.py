@@ -8,7 +8,7 @@ import tensorflow as tf
 from mmzoo.data.media import read_audio, read_image
 from mmzoo.data.readers.sources import MODALITIES
 
-_GROUP = 16  # sounds that are decoded by one call
+_GROUP, _GROUP_SAMPLES = 64, 1 << 20  # records, and samples of sound, taken together at most
 # Names of what may turn a picture (EXIF and XMP, in their places in JPEG and PNG), and of the chunk
 # of a PNG that makes a colour transparent.
 _SPECIAL = "Exif|eXIf|exif|adobe|tRNS"
@@ -58,26 +58,31 @@ def decode(
                 row[: len(waveform)] = waveform
         return found
 
-    def sounds(records):
-        # soundfile: tensorflow-io's decoders do not load with this TensorFlow.
-        found = tf.numpy_function(waveforms, [records["audio"]], tf.float32, stateful=False)
-        return {**records, "audio": tf.ensure_shape(found, (None, audio_samples))}
+    def chosen(records):
+        names = [*modalities, *(f"{m}_present" for m in modalities)]
+        return {name: records[name] for name in names}, records["label"]
 
-    decoders = {
-        "image": lambda content: _picture(content, image_size),
-        "text": lambda content: tf.io.decode_raw(content, tf.uint8, fixed_length=text_bytes),
-        "audio": lambda waveform: waveform,
-    }
+    def many(inputs, label):
+        if "text" in modalities:
+            inputs["text"] = tf.io.decode_raw(inputs["text"], tf.uint8, fixed_length=text_bytes)
+        if "audio" in modalities:
+            # soundfile: tensorflow-io's decoders do not load with this TensorFlow.
+            sounds = tf.numpy_function(waveforms, [inputs["audio"]], tf.float32, stateful=False)
+            inputs["audio"] = tf.ensure_shape(sounds, (None, audio_samples))
+        return inputs, label
 
-    def one(record):
-        inputs = {m: decoders[m](record[m]) for m in modalities}
-        inputs |= {f"{m}_present": record[f"{m}_present"] for m in modalities}
-        return inputs, record["label"]
+    def one(inputs, label):
+        return {**inputs, "image": _picture(inputs["image"], image_size)}, label
 
-    if "audio" in modalities:  # one by one the way to Python and back costs as much as decoding
-        grouped = dataset.batch(_GROUP).map(sounds, num_parallel_calls=threads, deterministic=True)
-        dataset = grouped.unbatch()
-    return dataset.map(one, num_parallel_calls=threads, deterministic=True)
+    options = {"num_parallel_calls": threads, "deterministic": True}
+    if set(modalities) == {"image"}:
+        return dataset.map(lambda record: one(*chosen(record)), **options)
+    # One by one, the way to Python and back costs as much as a sound, any way more than a text.
+    samples = audio_samples if "audio" in modalities else 1
+    group = min(_GROUP, max(1, _GROUP_SAMPLES // samples))
+    groups = dataset.batch(group).map(lambda records: many(*chosen(records)), **options)
+    decoded = groups.unbatch()
+    return decoded.map(one, **options) if "image" in modalities else decoded
 
 
 def _picture(content, size):
