@@ -13,7 +13,8 @@ COLUMNS = {"image": "picture", "text": "caption", "label": "kind"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A prepared data set of eleven pictures with captions and classes."""
-    tfds = pytest.importorskip("tensorflow_datasets", reason="pip install mmzoo[tfds]")
+    import tensorflow_datasets as tfds
+
     place = tmp_path_factory.mktemp("tfds")
     rows = [
         (k, {"picture": np.full((3, 4, 3), k, "uint8"), "caption": f"w{k}", "kind": k % 2})
