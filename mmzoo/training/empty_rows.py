@@ -14,15 +14,16 @@ def filled(x, count):
         x: Structure of tensors whose first axis is the batch; None stays None.
         count: How many rows they have, int32 scalar.
     """
-
-    def one_row(value):
-        shape = tf.concat([[1], tf.maximum(tf.shape(value)[1:], 1)], 0)
-        return tf.fill(shape, "" if value.dtype == tf.string else tf.ones((), value.dtype))
+    missing = tf.cast(tf.equal(count, 0), tf.int32)
 
     def one(value):
         if value is None:
             return None
-        made = tf.cond(count > 0, lambda: tf.identity(value), lambda: one_row(value))
+        rest = tf.shape(value)[1:]
+        rest = tf.where(count > 0, rest, tf.maximum(rest, 1))
+        fill = "" if value.dtype == tf.string else tf.ones((), value.dtype)
+        row = tf.fill(tf.concat([[missing], rest], 0), fill)
+        made = tf.concat([tf.reshape(value, tf.concat([[count], rest], 0)), row], 0)
         return tf.ensure_shape(made, [None, *value.shape[1:]])
 
     return tree.map_structure(one, x)

@@ -43,6 +43,10 @@ def check_compile(model, optimizer, loss, accumulate, options) -> None:
             options.get("jit_compile") is True,
             "XLA can't compile the exchange between replicas; leave it out",
         ),
+        "steps_per_execution": (
+            model.workers > 1 and options.get("steps_per_execution", 1) != 1,
+            "between workers TensorFlow loses what such a loop of steps takes in; leave it out",
+        ),
         "ema_overwrite_frequency": (
             bool(inner.use_ema and inner.ema_overwrite_frequency),
             "it fails with replicas; without it the average takes over when training ends",

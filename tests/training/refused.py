@@ -42,6 +42,14 @@ def main():
             model.compile(optimizer=optimizer(), loss=loss, **options)
         return model
 
+    def two_workers():
+        class OfTwo(training.DistributedModel):
+            workers = 2
+
+        with two.scope():
+            model = build()
+            OfTwo(model.inputs, model.outputs).compile("sgd", "mse", steps_per_execution=2)
+
     def outside():
         model = build()
         with two.scope():
@@ -77,6 +85,7 @@ def main():
         "accumulate": said(lambda: compiled(accumulate=0)),
         "gradient_accumulation_steps": said(lambda: compiled(optimizer=accumulating)),
         "ema_overwrite_frequency": said(lambda: compiled(optimizer=overwriting)),
+        "steps_per_execution": said(two_workers),
         "jit_compile": said(lambda: compiled(jit_compile=True)),
         "contrast_accumulate": said(lambda: compiled(loss=losses.InfoNCE(), accumulate=2)),
         "add_loss": said(lambda: compiled(Adding(4, name="adding")).fit(X, Y, verbose=0)),

@@ -7,6 +7,7 @@ MESSAGES = {
     "accumulate": "`accumulate` must be a positive int",
     "gradient_accumulation_steps": "pass compile(accumulate=...)",
     "ema_overwrite_frequency": "Expected no `ema_overwrite_frequency` with 2 replicas",
+    "steps_per_execution": "Expected no `steps_per_execution` with 2 replicas",
     "jit_compile": "Expected no `jit_compile` with 2 replicas",
     "contrast_accumulate": "accumulate=1 with InfoNCE",
     "add_loss": "Received: 'adding', by `add_loss`",
