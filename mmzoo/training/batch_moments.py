@@ -17,7 +17,6 @@ def take_over_replicas(layer) -> None:
     Args:
         layer: `keras.layers.BatchNormalization` of a `DistributedModel`.
     """
-    layer.synchronized = True
     alone = type(layer)._moments
 
     def moments(inputs, mask):

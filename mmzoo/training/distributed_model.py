@@ -60,10 +60,13 @@ class DistributedModel(keras.Model):
         optimizer = keras.optimizers.get(optimizer)
         check_compile(self, optimizer, loss, accumulate, kwargs)
         self._pieces = accumulate
-        for layer in self._flatten_layers() if self._is_cut else ():
-            keep_apart(layer)
-            if isinstance(layer, keras.layers.BatchNormalization) and self.replicas > 1:
-                take_over_replicas(layer)
+        for layer in self._flatten_layers():
+            if self._is_cut:
+                keep_apart(layer)
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = self.replicas > 1
+                if self.replicas > 1:
+                    take_over_replicas(layer)
         loss = global_losses(loss)
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         if loss is not None:

@@ -19,7 +19,8 @@ def keep_apart(layer) -> None:
     alone = type(layer).add_loss
 
     def add_loss(loss):
-        if current_rows() is None:  # not in a step
+        rows = current_rows()
+        if rows is None or rows.replicas * rows.pieces == 1:  # no step, or none in parts
             alone(layer, loss)
         elif layer.activity_regularizer is None:
             raise ValueError(

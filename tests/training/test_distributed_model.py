@@ -89,3 +89,17 @@ def test_a_layers_own_loss_is_enough():
     before = model.get_weights()[0].copy()
     model.fit(X, Y, verbose=0)
     assert np.abs(model.get_weights()[0]).sum() < np.abs(before).sum()
+
+
+def test_compiled_again_in_one_piece_it_keeps_what_layers_add():
+    def last_loss(*accumulate):
+        keras.utils.set_random_seed(1)
+        x = keras.Input((4,), name="x")
+        h = layers.Dense(5, activity_regularizer="l2", name="active")(x)
+        model = training.DistributedModel(x, layers.Dense(3, name="kind")(h))
+        for pieces in accumulate:
+            model.compile(keras.optimizers.SGD(0.0), "mse", accumulate=pieces)
+            found = model.fit(X, X[:, :3], batch_size=5, shuffle=False, verbose=0)
+        return found.history["loss"][0]
+
+    assert last_loss(2, 1) == pytest.approx(last_loss(1), rel=1e-6)
