@@ -191,7 +191,7 @@ class DistributedModel(keras.Model):
             if loss is not None:
                 losses.append(loss * ops.cast(share, loss.dtype))
         of_rows, others = [], self.losses
-        if rows is not None and self._is_cut:
+        if rows is not None and rows.replicas * rows.pieces > 1:
             of_rows, others = added_losses(), self._get_regularization_losses()
         for loss, factor in [(loss, share) for loss in of_rows] + [(loss, part) for loss in others]:
             loss = self._aggregate_additional_loss(loss)
