@@ -75,7 +75,51 @@ def _replaced(context, node):
     return options, inputs, dtype not in floats
 
 
+def _one_hot(context, node, name, args):
+    """One-hot vectors. ONNX's own operator counts negative indices from the end; in TensorFlow
+    an index outside of [0, depth) gives a vector that is `off` everywhere."""
+    from onnx import TensorProto
+
+    del name, args
+    axis = node.get_attr_value("axis", -1)
+    indices, depth, on, off = node.input
+    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
+    rank = len(context.get_shape(indices))
+    axis = rank if axis == -1 else axis
+    context.remove_node(node.name)
+
+    def make(operator, inputs, attr=None, kind=TensorProto.INT64):
+        return context.make_node(operator, inputs, attr=attr, dtypes=[kind]).output[0]
+
+    def constant(what, value):
+        return context.make_const(f"{node.name}_{what}", np.array(value, "int64")).output[0]
+
+    to_int64 = {"to": TensorProto.INT64}
+    length = make("Reshape", [make("Cast", [depth], to_int64), constant("scalar", [])])
+    places = make("Range", [constant("start", 0), length, constant("step", 1)])
+    # (depth, 1, ..., 1): as many ones as axes follow.
+    column = constant("column", [-1] + [1] * (rank - axis))
+    places = make("Reshape", [places, column])
+    spread = make("Unsqueeze", [make("Cast", [indices], to_int64), constant("axis", [axis])])
+    hit = make("Equal", [spread, places], kind=TensorProto.BOOL)
+    if dtype == TensorProto.BOOL:
+        on, off = (
+            make("Cast", [v], {"to": TensorProto.UINT8}, TensorProto.UINT8) for v in (on, off)
+        )
+        chosen = make("Where", [hit, on, off], kind=TensorProto.UINT8)
+        context.make_node(
+            "Cast", [chosen], attr={"to": TensorProto.BOOL}, outputs=node.output, name=node.name,
+            dtypes=[dtype], shapes=[shape],
+        )  # fmt: skip
+        return
+    context.make_node(
+        "Where", [hit, on, off], outputs=node.output, name=node.name,
+        dtypes=[dtype], shapes=[shape],
+    )  # fmt: skip
+
+
 HANDLERS = {
+    "OneHot": (_one_hot, []),
     "Erfc": (_erfc, []),
     "SelectV2": (_select, []),
     "FloorMod": (_floor_mod, []),

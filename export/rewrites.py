@@ -4,20 +4,24 @@ from pathlib import Path
 
 import numpy as np
 
+from mmzoo.export.stable_operators import put_stable
+
 # Kept out of line and for XLA alone, a function is an operator that no converter knows: Keras
 # puts a grouped convolution on the processor so.
 OUT_OF_LINE = ("_XlaMustCompile", "_noinline")
 
 
-def rewrite_graph(saved: Path) -> int:
+def rewrite_graph(saved: Path, format: str) -> int:
     """Rewrites a SavedModel in place, for a converter to read.
 
     - Functions that are to be compiled by XLA become plain ones, which can be put in line.
     - A slice that does no more than to put in new axes (`x[:, None]`) becomes `ExpandDims`: of
       bools and with free sizes TFLite has no such slice.
+    - What is wrong at edge values: see `stable_operators`.
 
     Args:
         saved: Its folder.
+        format: "tflite" or "onnx".
 
     Returns:
         How many functions and slices were rewritten.
@@ -36,6 +40,7 @@ def rewrite_graph(saved: Path) -> int:
                 for name in OUT_OF_LINE:
                     node.attr.pop(name, None)
             count += _expand_axes(function)
+        count += put_stable(meta.graph_def, format)
     path.write_bytes(model.SerializeToString())
     return count
 

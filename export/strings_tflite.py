@@ -37,7 +37,7 @@ def write_tflite_strings(model: keras.Model, path: Path, tokenizers: list[Tokeni
             model, Path(folder) / "model", ["portable"], tokenizers, {"portable": part}
         )
         check_graph(saved, model, "tflite")
-        rewrite_graph(saved)
+        rewrite_graph(saved, "tflite")
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(saved), signature_keys=["portable"]
         )

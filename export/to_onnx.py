@@ -57,7 +57,7 @@ def write_onnx(model: keras.Model, path: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"])
         check_graph(saved, model, "onnx")
-        rewrite_graph(saved)
+        rewrite_graph(saved, "onnx")
         with _logged() as said:
             try:
                 proto = _convert(saved)

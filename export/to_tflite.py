@@ -48,7 +48,7 @@ def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"], shapes=shapes)
         check_graph(saved, model, "tflite")
-        rewrite_graph(saved)
+        rewrite_graph(saved, "tflite")
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(saved), signature_keys=["portable"]
         )

@@ -158,7 +158,9 @@ def _is_mended(model, format, folder):
         for function in meta.graph_def.library.function
         for node in function.node_def
     }
-    return bool(rewrite_graph(saved)) or (format == "onnx" and bool(operators & set(HANDLERS)))
+    return bool(rewrite_graph(saved, format)) or (
+        format == "onnx" and bool(operators & set(HANDLERS))
+    )
 
 
 def report(results, seconds):

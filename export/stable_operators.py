@@ -1,0 +1,225 @@
+"""Operators that a converter loses or gets wrong at edge values, computed in other ones.
+
+They are replaced in a SavedModel before it is converted. Without that the converter to TFLite
+writes a file and says nothing:
+
+- `Rsqrt(0)` is NaN in XNNPACK, and infinity in TensorFlow: a unit vector of zeros was NaN.
+- `x * Rsqrt(Sum(Square(x)) + epsilon)` becomes an operator of its own, without the epsilon.
+- `Softplus(x)` becomes `log(1 + exp(x))`, which overflows from 88.7 on and is 0 below -17.
+- `Log1p(x)` becomes `log(1 + x)`, which is 0 or off by percents where x is small.
+- Infinity as a constant becomes the largest finite number, so `IsInf`, and `Equal` to infinity,
+  are always False.
+
+And no converter has an operator for the sign bit of a float, which Keras reads in `argmax`; that
+to ONNX writes an invalid `Log1p`.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import op_def_registry, tensor_util
+
+raw = tf.raw_ops
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+LARGEST = tf.float32.max
+
+
+def _rsqrt(x):
+    # XNNPACK's first guess for subnormal numbers, which TensorFlow takes for 0, is infinite too.
+    vanishes = raw.Less(x=tf.abs(x), y=tf.constant(np.finfo("float32").tiny, x.dtype))
+    # Infinity has to be computed: as a constant it would be written as the largest number.
+    return raw.SelectV2(condition=vanishes, t=raw.Reciprocal(x=x * x), e=raw.Rsqrt(x=x))
+
+
+def _softplus(x):
+    return tf.nn.relu(x) + _log1p_series(tf.exp(-tf.abs(x)))
+
+
+def _log1p(x):
+    small = raw.LessEqual(x=tf.abs(x), y=tf.constant(0.5, x.dtype))
+    return raw.SelectV2(condition=small, t=_log1p_series(x), e=raw.Log(x=1 + x))
+
+
+def _log1p_series(x):
+    """log(1 + x) for x in [-0.5, 1], to float32's precision: 2 artanh(x / (2 + x)).
+
+    Reference: Abramowitz and Stegun 1964, 4.1.27. Logarithms of numbers near 1 are off by
+    1e-7 in XNNPACK, so none is taken.
+    """
+    part = x / (2 + x)  # within a third
+    square, total = part * part, tf.zeros_like(part)
+    for power in range(15, 1, -2):
+        total = (total + 1 / power) * square
+    return 2 * part * (1 + total)
+
+
+def _is_infinite(x):
+    return raw.Greater(x=tf.abs(x), y=tf.constant(LARGEST, x.dtype))
+
+
+def _is_finite(x):
+    return raw.LessEqual(x=tf.abs(x), y=tf.constant(LARGEST, x.dtype))
+
+
+def _is_plus_infinity(x):
+    return raw.Greater(x=x, y=tf.constant(LARGEST, x.dtype))
+
+
+def _is_minus_infinity(x):
+    return raw.Less(x=x, y=tf.constant(-LARGEST, x.dtype))
+
+
+def _sign_bit(x):
+    below = raw.Less(x=x, y=tf.constant(0, x.dtype))
+    vanishes = raw.LessEqual(x=tf.abs(x), y=tf.constant(0, x.dtype))
+    # 1 / -0.0 is minus infinity.
+    negative = raw.Less(x=raw.Reciprocal(x=x), y=tf.constant(0, x.dtype))
+    return tf.logical_or(below, tf.logical_and(vanishes, negative))
+
+
+def _product(x):
+    return x * x
+
+
+REPLACED = {
+    "Rsqrt": _rsqrt,
+    "Softplus": _softplus,
+    "Log1p": _log1p,
+    "IsInf": _is_infinite,
+    "IsFinite": _is_finite,
+}
+
+
+def put_stable(graph_def, format: str) -> int:
+    """Replaces operators in the functions of a graph by a call of a function of the same meaning.
+
+    Args:
+        graph_def: TensorFlow's `GraphDef`; changed in place.
+        format: "tflite" or "onnx", which lacks the sign bit and `Log1p` alone.
+
+    Returns:
+        How many operators were replaced.
+    """
+    called: dict[str, tuple] = {}
+    count = 0
+    for function in graph_def.library.function:
+        nodes = {node.name: node for node in function.node_def}
+        summed = {_source(n.input[0]) for n in function.node_def if n.op == "Sum"}
+        renamed: dict[str, str] = {}
+        for node in list(function.node_def):
+            found = _sign_bit_of(node, nodes)
+            if found is None and (format == "tflite" or node.op == "Log1p"):
+                found = _replacement(node, nodes, summed)
+            if found is None:
+                continue
+            compute, value, dtype = found
+            name = f"__mmzoo{compute.__name__}_{dtype.name}"
+            called[name] = compute, dtype
+            renamed |= _call(node, name, value, dtype)
+            count += 1
+        for node in function.node_def:
+            for k, value in enumerate(node.input):
+                node.input[k] = renamed.get(value, value)
+        for key, value in function.ret.items():
+            function.ret[key] = renamed.get(value, value)
+    for name, (compute, dtype) in called.items():
+        _define(graph_def, name, compute, dtype)
+    return count
+
+
+def _replacement(node, nodes, summed):
+    """The function that takes a node's place, what it is called with and its dtype, or None."""
+    if "T" not in node.attr or not node.attr["T"].type:  # 0: a function of any dtype
+        return None
+    dtype = tf.as_dtype(node.attr["T"].type)
+    if dtype.name not in FLOATS:
+        return None
+    if node.op == "Square":  # `Mul` is not taken for a part of a norm
+        return (_product, node.input[0], dtype) if node.name in summed else None
+    if node.op == "Equal":
+        return _compared_with_infinity(node, nodes, dtype)
+    if node.op not in REPLACED or (node.op == "Rsqrt" and _is_positive(node.input[0], nodes)):
+        return None
+    return REPLACED[node.op], node.input[0], dtype
+
+
+def _is_positive(name, nodes):
+    """Whether a tensor is a sum with a positive constant: a variance and an epsilon, say."""
+    node = nodes.get(_source(name))
+    if node is None or node.op not in ("Add", "AddV2", "Maximum"):
+        return False
+    known = [_constant(value, nodes) for value in node.input]
+    return any(value is not None and (value >= np.finfo("float32").tiny).all() for value in known)
+
+
+def _compared_with_infinity(node, nodes, dtype):
+    for place, other in ((0, 1), (1, 0)):
+        value = _constant(node.input[place], nodes)
+        if value is not None and np.isinf(value).all() and len(set(value.ravel())) == 1:
+            compute = _is_plus_infinity if value.ravel()[0] > 0 else _is_minus_infinity
+            return compute, node.input[other], dtype
+    return None
+
+
+def _sign_bit_of(node, nodes):
+    """As `_replacement`, for `bitcast(x) & int32.min < 0`, as Keras reads a sign."""
+    if node.op != "Less":
+        return None
+    masked = nodes.get(_source(node.input[0]))
+    if masked is None or masked.op != "BitwiseAnd":
+        return None
+    cast = nodes.get(_source(masked.input[0]))
+    mask, bound = _constant(masked.input[1], nodes), _constant(node.input[1], nodes)
+    if cast is None or cast.op != "Bitcast" or mask is None or bound is None:
+        return None
+    dtype = tf.as_dtype(cast.attr["T"].type or tf.int32.as_datatype_enum)
+    if dtype != tf.float32 or (mask != np.iinfo("int32").min).any() or (bound != 0).any():
+        return None
+    return _sign_bit, cast.input[0], dtype
+
+
+def _source(name):
+    return name.split(":")[0].removeprefix("^")
+
+
+def _constant(name, nodes):
+    node = nodes.get(_source(name))
+    while node is not None and node.op == "Identity":
+        node = nodes.get(_source(node.input[0]))
+    if node is not None and node.op == "Neg":
+        value = _constant(node.input[0], nodes)
+        return None if value is None else -value
+    if node is None or node.op != "Const":
+        return None
+    value = np.asarray(tensor_util.MakeNdarray(node.attr["value"].tensor))
+    return value.astype("float64") if value.dtype.kind in "fiu" and value.size else None
+
+
+@functools.cache
+def _output_name(operator):
+    return op_def_registry.get(operator).output_arg[0].name
+
+
+def _call(node, name, value, dtype):
+    """Makes a node a call of a function; what its output was called, and is called now."""
+    before = f"{node.name}:{_output_name(node.op)}:0"
+    result = tf.bool if node.op in ("IsInf", "IsFinite", "Equal", "Less") else dtype
+    control = [item for item in node.input if item.startswith("^")]
+    del node.input[:]
+    node.input.extend([value, *control])
+    for key in [key for key in node.attr if key != "_output_shapes"]:
+        del node.attr[key]
+    node.op = "PartitionedCall"
+    node.attr["Tin"].list.type.append(dtype.as_datatype_enum)
+    node.attr["Tout"].list.type.append(result.as_datatype_enum)
+    node.attr["f"].func.name = name
+    return {before: f"{node.name}:output:0"}
+
+
+def _define(graph_def, name, compute, dtype):
+    traced = tf.function(compute, autograph=False)
+    definition = traced.get_concrete_function(tf.TensorSpec(None, dtype)).function_def
+    made = graph_def.library.function.add()
+    made.CopyFrom(definition)
+    made.signature.name = name
