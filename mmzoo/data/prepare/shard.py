@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmzoo.data.audio import read_audio
 from mmzoo.data.job_folder import report_path
-from mmzoo.data.media import inside, read_audio, read_image
+from mmzoo.data.media import check_image
+from mmzoo.data.media_files import inside, read_file
 from mmzoo.data.prepare.plan import identity
 from mmzoo.files import beside, sha256, write_json
 
@@ -84,16 +86,15 @@ class MakeShard:
         return features, facts
 
     def _image(self, cell):
-        content = _file(self.root, cell)
-        height, width, _ = read_image(content).shape
-        return content, (height, width)
+        content = _file(self.root, cell, "an image")
+        return content, check_image(content)
 
     def _text(self, cell):
         content = cell.encode()
         return content, len(content)
 
     def _audio(self, cell):
-        waveform = read_audio(_file(self.root, cell), SAMPLE_RATE)
+        waveform = read_audio(_file(self.root, cell, "an audio"), SAMPLE_RATE)
         return flac(waveform), len(waveform) / SAMPLE_RATE
 
 
@@ -135,24 +136,15 @@ def _numbers(facts):
     return found
 
 
-def _file(root, cell):
+def _file(root, cell, kind):
     path = inside(root, cell)
     try:
-        if not path.is_file():
-            raise ValueError(
-                f"Expected a file. Received {str(path)!r}: there is none. Check the path."
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        if error.errno not in _OF_THE_PATH:
-            raise
-        raise ValueError(
-            f"Expected a file. Received {str(path)!r}, which can't be opened ({error.strerror}). "
-            "Check the path."
-        ) from error
-    if not content:
-        raise ValueError(f"Expected a file. Received {str(path)!r}, which is empty.")
-    return content
+        return read_file(path, kind)[1]
+    except ValueError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in _OF_THE_PATH:
+            raise cause from error
+        raise
 
 
 def flac(waveform: np.ndarray) -> bytes:
