@@ -10,9 +10,10 @@ import numpy as np
 
 from mmzoo.data.audio import read_audio
 from mmzoo.data.job_folder import report_path
+from mmzoo.data.labels import Classes
 from mmzoo.data.media import check_image
 from mmzoo.data.media_files import inside, read_file
-from mmzoo.data.prepare.plan import identity
+from mmzoo.data.rows import identity
 from mmzoo.files import beside, sha256, write_json
 
 SAMPLE_RATE = 16_000  # Hz
@@ -32,7 +33,7 @@ class MakeShard:
 
     def __init__(self, root: Path, out: Path, work: Path, plan: dict):
         self.root, self.out, self.work, self.plan = root, out, work, plan
-        self.labels = {name: k for k, name in enumerate(plan["classes"])}
+        self.classes = Classes(plan["classes"]) if plan["classes"] else None
 
     def __call__(self, number: int) -> None:
         import tensorflow as tf
@@ -61,7 +62,7 @@ class MakeShard:
                 {"row": row["row"], "id": name, "column": fault.column, "reason": str(fault)}
             )
             return None
-        report.add(row, facts)
+        report.add(self.plan["classes"][features["label"]] if "label" in features else None, facts)
         return serialised({"id": name.encode(), **features})
 
     def _features(self, row):
@@ -74,9 +75,10 @@ class MakeShard:
             raise _RowFault(", ".join(self.plan["modalities"]), "No modality is present.")
         features: dict = {}
         if "label" in row:
-            if str(row["label"]) not in self.labels:
-                raise _RowFault("label", f"Unseen label {str(row['label'])!r}.")
-            features["label"] = self.labels[str(row["label"])]
+            try:
+                features["label"] = self.classes.index(row["label"])
+            except ValueError as error:
+                raise _RowFault("label", str(error)) from error
         facts = {}
         for m in present:
             try:
@@ -111,11 +113,11 @@ class _Report:
         self.labels: Counter = Counter()
         self.numbers: dict[str, list] = {}
 
-    def add(self, row, facts):
+    def add(self, label, facts):
         self.records += 1
         self.present.update(list(facts))
-        if "label" in row:
-            self.labels[str(row["label"])] += 1
+        if label is not None:
+            self.labels[label] += 1
         for name, value in _numbers(facts).items():
             few, total, many = self.numbers.get(name, (value, 0, value))
             self.numbers[name] = [min(few, value), total + value, max(many, value)]
