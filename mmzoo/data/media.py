@@ -40,17 +40,21 @@ def read_image(path_or_bytes: str | Path | bytes, size: Size | None = None):
         ValueError: If `size` is not one or two positive ints.
     """
     size = None if size is None else as_size(size)
-    image, _ = _load(path_or_bytes, size)
+    image, _ = _load(*read_file(path_or_bytes, "an image"), size)
     return np.array(image if size is None else _letterbox(image, *size))
 
 
-def check_image(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
+def check_image(content: bytes, name: str) -> tuple[int, int]:
     """Decodes a picture, to see that it is whole; returns its upright `(height, width)`.
+
+    Args:
+        content: The file's content.
+        name: What it is called in messages.
 
     Raises:
         MediaError: As `read_image`.
     """
-    return _load(path_or_bytes, (1, 1))[1]
+    return _load(name, read_file(content, "an image")[1], (1, 1))[1]
 
 
 def as_size(size: int | Sequence[int], name: str = "size") -> tuple[int, int]:
@@ -69,11 +73,10 @@ def as_size(size: int | Sequence[int], name: str = "size") -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _load(path_or_bytes, size):
+def _load(name, data, size):
     """An upright RGB picture, at least twice as large as `size`, and its own `(height, width)`."""
     from PIL import UnidentifiedImageError
 
-    name, data = read_file(path_or_bytes, "an image")
     file = _Whole(data)
     try:
         image = _open(file)

@@ -88,15 +88,16 @@ class MakeShard:
         return features, facts
 
     def _image(self, cell):
-        content = _file(self.root, cell, "an image")
-        return content, check_image(content)
+        path = inside(self.root, cell)
+        content = _of_the_row(lambda: read_file(path, "an image")[1])
+        return content, check_image(content, repr(str(path)))
 
     def _text(self, cell):
         content = cell.encode()
         return content, len(content)
 
     def _audio(self, cell):
-        waveform = read_audio(_file(self.root, cell, "an audio"), SAMPLE_RATE)
+        waveform = _of_the_row(lambda: read_audio(inside(self.root, cell), SAMPLE_RATE))
         return flac(waveform), len(waveform) / SAMPLE_RATE
 
 
@@ -138,10 +139,10 @@ def _numbers(facts):
     return found
 
 
-def _file(root, cell, kind):
-    path = inside(root, cell)
+def _of_the_row(read):
+    """What `read` returns; a disk that fails is no fault of the row."""
     try:
-        return read_file(path, kind)[1]
+        return read()
     except ValueError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno not in _OF_THE_PATH:
