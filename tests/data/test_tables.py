@@ -120,7 +120,7 @@ def test_a_label_of_another_name_is_suggested(tmp_path):
 
 def test_rows_that_do_not_fit_are_faults_in_both(tmp_path):
     path = write(tmp_path, 'text,audio,label\na,,x\nb\n\nc,,x,more\n"d\n""d""",,y\n,,\n"e, e",,x\n')
-    data = both(write(tmp_path, 'id,text,label\n7,a,x\n8,b\n7,c,x\n9,"d\n""e""",z\n'))
+    data = both(write(tmp_path, 'id,text,label\n7,a,x\n8,b\n7,c,x\n9,"d\n""e""",z\n', "n.csv"))
     assert [row.row for row in data.skipped] == [2, 3]
     assert decode_text(data.inputs["text"]) == ["a", 'd\n"e"'] and data.classes == ["x", "z"]
     data = load_manifest(path, on_error="skip")
