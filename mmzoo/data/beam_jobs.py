@@ -2,8 +2,11 @@
 
 import contextlib
 import logging
+import os
+import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 
 RUNNERS = {
@@ -13,6 +16,8 @@ RUNNERS = {
     "dataflow": "DataflowRunner",
 }
 
+_MARKED = re.compile(r"RuntimeError: \[cause: (.*?) :cause\]", re.DOTALL)
+_FAILED: dict[str, Exception] = {}  # by the key of a run in this process
 _LINE_EVERY = 30.0  # seconds, where the output is no terminal
 
 
@@ -59,14 +64,50 @@ def run_jobs(
         return
     local = [f"--direct_num_workers={workers}", "--direct_running_mode=multi_threading"]
     settings = PipelineOptions([*(local if runner == "direct" else []), *options])
+    guarded = _Guarded(job)
     try:
         with _quiet(), beam.Pipeline(runner=RUNNERS[runner], options=settings) as pipeline:
-            _ = pipeline | beam.Create(list(numbers), reshuffle=True) | beam.Map(job)
-    except RuntimeError as error:
-        cause = str(error).partition(" [while running")[0]
-        raise JobError(
-            f"A job failed: {cause}. What is done stays; mend the cause and run it again."
-        ) from error
+            _ = pipeline | beam.Create(list(numbers), reshuffle=True) | beam.Map(guarded)
+    except RuntimeError as error:  # of a runner, or of a worker elsewhere
+        marked = _MARKED.findall(str(error))
+        cause = marked[-1] if marked else str(error).partition(" [while running")[0]
+        raise _job_error(cause) from error
+    failed = _FAILED.pop(guarded.key, None)
+    if failed is not None:
+        raise _job_error(_one_line(failed)) from failed
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _job_error(cause):
+    return JobError(
+        f"A job failed: {cause.rstrip('.')}. What is done stays; mend the cause and run it again."
+    )
+
+
+class _Guarded:
+    """A job whose error is kept, for Beam prints one that it is given, in hundreds of lines.
+
+    A worker in another process has no way but to raise it; it is then found in the text of Beam's.
+
+    Args:
+        job: The job.
+    """
+
+    def __init__(self, job: Callable[[int], None]):
+        self.job, self.process, self.key = job, os.getpid(), uuid.uuid4().hex
+
+    def __call__(self, number: int) -> None:
+        if self.key in _FAILED:
+            return
+        try:
+            self.job(number)
+        except Exception as error:
+            if os.getpid() != self.process:
+                raise RuntimeError(f"[cause: {_one_line(error)} :cause]") from error
+            _FAILED[self.key] = error
 
 
 @contextlib.contextmanager

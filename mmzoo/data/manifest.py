@@ -1,24 +1,25 @@
 """A user's own pictures, texts and sounds, listed in a CSV, JSON lines or Parquet file."""
 
-import io
-import json
-import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mmzoo.data.media import inside, read_audio, read_image
+from mmzoo.data.audio import read_audio
+from mmzoo.data.labels import Classes, similar_names
+from mmzoo.data.media import as_size, read_image
+from mmzoo.data.media_files import inside
+from mmzoo.data.rows import COLUMNS, MODALITIES, ManifestWarning, Rows, identity
+from mmzoo.data.tables import ManifestError, is_frame
 from mmzoo.data.text import encode_text
 
+__all__ = ["ManifestData", "ManifestError", "ManifestWarning", "SkippedRow", "load_manifest"]
+
 _DTYPES = {"image": "uint8", "text": "uint8", "audio": "float32"}
-_COLUMNS = ("label", *_DTYPES)
-
-
-class ManifestError(ValueError):
-    """A manifest that can't be loaded: the file, the 1-based data row, the column, the cause."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class ManifestData:
     classes: list[str]
     rows: np.ndarray  # int (N,), the 1-based data rows kept
     skipped: list[SkippedRow]
+    warnings: list[str] = field(default_factory=list)  # columns not used, labels that look alike
 
     def report(self) -> dict:
         """Counts of rows read, kept and skipped, as a JSON-able dict."""
@@ -51,16 +53,17 @@ class ManifestData:
             "rows_skipped": len(self.skipped),
             "skipped_by_column": dict(Counter(row.column for row in self.skipped)),
             "skipped": [asdict(row) for row in self.skipped],
+            "warnings": self.warnings,
         }
 
 
 def load_manifest(
-    path: str | Path,
+    path: Any,
     *,
     root: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
-    image_size: tuple[int, int] = (64, 64),
+    image_size: int | Sequence[int] = (64, 64),
     text_length: int | None = None,
     audio_length: int | None = None,
     sample_rate: int = 16_000,
@@ -69,15 +72,19 @@ def load_manifest(
     """Loads labelled examples from a table with `image`, `text`, `audio` and `label` columns.
 
     `image` and `audio` hold paths, `label` strings or ints. An empty cell or a null is an
-    absent modality. Every row needs a label and at least one modality.
+    absent modality. Every row needs a label and at least one modality; an `id` that an earlier
+    row has is a fault. Labels that differ only in spaces at the ends, invisible characters or
+    the Unicode form are one class.
 
     Args:
-        path: A `.csv` (UTF-8, with a header), `.jsonl` or `.parquet` file.
-        root: Folder that paths start from and can't leave. None: the manifest's folder.
+        path: A `.csv` or `.tsv` (with a header; comma, semicolon, tab or bar; UTF-8 or UTF-16),
+            `.jsonl` or `.parquet` file, or a pandas DataFrame.
+        root: Folder that paths start from and can't leave. None: the manifest's folder; a
+            DataFrame with paths needs one.
         columns: Dict of our column name to the manifest's, where they differ.
         classes: Class names known from training; any other label is an error. None: the
             labels found, sorted (by value if all are integers).
-        image_size: Pair `(height, width)` in pixels.
+        image_size: Pair `(height, width)` in pixels, or one int for a square.
         text_length: Bytes a text. None: the longest.
         audio_length: Samples a waveform; longer ones are cut. None: the longest.
         sample_rate: In Hz.
@@ -90,153 +97,94 @@ def load_manifest(
         ManifestError: If the manifest, a row (with `on_error="raise"`) or all rows fail.
         ValueError: If an argument is out of range.
     """
-    path, columns = Path(path), dict(columns or {})
-    root = path.parent if root is None else Path(root)
+    columns = dict(columns or {})
+    if not is_frame(path):
+        if not isinstance(path, str | Path):
+            raise TypeError(
+                "Expected a file or a pandas DataFrame. Received: "
+                f"{type(path).__name__}. Pass `pandas.DataFrame(...)` of it."
+            )
+        path = Path(path)
+        root = path.parent if root is None else root
     if on_error not in ("raise", "skip"):
         raise ValueError(f'`on_error` must be "raise" or "skip". Received: {on_error!r}.')
-    if not set(columns) <= set(_COLUMNS):
-        raise ValueError(f"`columns` must map names of {_COLUMNS}. Received: {columns}.")
-    if classes is not None and not 0 < len(classes) == len(set(map(str, classes))):
-        raise ValueError(f"`classes` must be distinct names, at least one. Received: {classes}.")
-    if len(image_size) != 2 or min(image_size) < 1:
-        raise ValueError(f"`image_size` must be two positive ints. Received: {image_size}.")
+    if not set(columns) <= set(COLUMNS):
+        raise ValueError(f"`columns` must map names of {COLUMNS}. Received: {columns}.")
+    known = None if classes is None else Classes(classes)
+    size = as_size(image_size, "image_size")
     lengths = (text_length, audio_length, sample_rate)
     if min(length for length in lengths if length is not None) < 1:
         raise ValueError(f"Lengths and `sample_rate` must be positive. Received: {lengths}.")
-    if not root.is_dir():
+    folder = None if root is None else Path(root)
+    if folder is not None and not folder.is_dir():
         raise ManifestError(f"`root` must be a folder. Received: root={str(root)!r}.")
 
-    names, table = _select_columns(path, columns, _read_table(path))
-    known = None if classes is None else [str(name) for name in classes]
+    rows = Rows(path, columns, ["label"])
+    table = list(rows)
+    if folder is None and {"image", "audio"} & set(rows.modalities):
+        raise ValueError(
+            "`root` must be the folder that paths start from, for a DataFrame has none. "
+            "Received: root=None."
+        )
     readers = {
-        "image": lambda cell: read_image(inside(root, cell), image_size),
+        "image": lambda cell: read_image(inside(folder, cell), size),
         "text": lambda cell: encode_text([cell], text_length)[0],
-        "audio": lambda cell: read_audio(inside(root, cell), sample_rate)[:audio_length].copy(),
-        "label": lambda cell: _check_label(cell, known),
+        "audio": lambda cell: read_audio(inside(folder, cell), sample_rate)[:audio_length].copy(),
+        "label": lambda cell: cell if known is None or known.index(cell) >= 0 else None,
     }
-    kept, skipped = {}, []
-    for number, cells in enumerate(table, 1):
-        record, column, reason = _read_row(cells, names, readers)
-        if reason is None:
-            kept[number] = record
-        elif on_error == "skip":
-            skipped.append(SkippedRow(number, column, reason))
+    names = {ours: rows.names[ours] for ours in ("label", *rows.modalities)}
+    kept, skipped, seen = {}, [], set()
+    for row in table:
+        record, fault = _read_row(row, names, readers, seen)
+        if fault is None:
+            kept[row["row"]] = record
+            continue
+        column = rows.names.get(fault[0], fault[0])
+        if on_error == "skip":
+            skipped.append(SkippedRow(row["row"], column, fault[1]))
         else:
             raise ManifestError(
-                f"{path}, row {number}, column {column!r}: {reason} "
+                f"{rows.name}, row {row['row']}, column {column!r}: {fault[1]} "
                 'Correct the row, or pass on_error="skip".'
             )
     if not kept:
-        raise ManifestError(f"{path}: every row has a fault. The first: {skipped[0]}.")
+        raise ManifestError(f"{rows.name}: every row has a fault. The first: {skipped[0]}.")
 
     values = {name: [record[name] for record in kept.values()] for name in names}
     labels = values.pop("label")
-    integers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", label) for label in labels)
-    known = known or sorted(set(labels), key=int if integers else None)
-    index = {name: position for position, name in enumerate(known)}
+    known = known or Classes.found(labels)
+    remarks = [*rows.unused(), *similar_names(known.names)]
+    if remarks:
+        warnings.warn(f"{rows.name}: {' '.join(remarks)}", ManifestWarning, stacklevel=2)
     presence = {name: np.array([cell is not None for cell in values[name]]) for name in values}
-    shapes = {"image": (*image_size, 3), "text": (text_length,), "audio": (audio_length,)}
+    shapes = {"image": (*size, 3), "text": (text_length,), "audio": (audio_length,)}
     inputs = {name: _stack(values[name], shapes[name], _DTYPES[name]) for name in values}
-    indices = np.array([index[label] for label in labels], "int32")
-    return ManifestData(inputs, presence, indices, known, np.array(list(kept)), skipped)
+    indices = np.array([known.index(label) for label in labels], "int32")
+    numbers = np.array(list(kept))
+    return ManifestData(inputs, presence, indices, known.names, numbers, skipped, remarks)
 
 
-def _read_table(path):
-    """The manifest as `(name, cells)` pairs, a column each, so that a repeated name shows."""
-    formats = {
-        ".csv": (_read_csv, "a CSV table in UTF-8"),
-        ".jsonl": (_read_jsonl, "one JSON object a line, in UTF-8"),
-        ".parquet": (_read_parquet, "a readable Parquet file"),
-    }
-    if path.suffix.lower() not in formats:
-        raise ManifestError(f"{path}: unknown extension. Expected one of {', '.join(formats)}.")
-    if not path.is_file():
-        raise ManifestError(f"{path}: there is no such file. Check the path.")
-    read, expected = formats[path.suffix.lower()]
-    try:
-        data = path.read_bytes()
-        table = read(data) if data.strip() else []
-    except (OSError, ValueError, RuntimeError) as error:  # what the three parsers raise
-        raise ManifestError(
-            f"{path}: expected {expected}. Received: {error}. Correct it or write it again."
-        ) from error
-    if not table or not table[0][1]:
-        raise ManifestError(f"{path}: the manifest is empty. Expected at least one data row.")
-    return table
-
-
-def _read_csv(data):
-    import pandas as pd
-
-    text = io.StringIO(data.decode("utf-8-sig"))
-    # Given a header, pandas renames repeated names and may take a column as index.
-    frame = pd.read_csv(text, header=None, dtype=str, keep_default_na=False)
-    return [(cells[0], cells[1:]) for cells in frame.to_numpy().T.tolist()]
-
-
-def _read_jsonl(data):
-    def distinct(pairs):
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError(f"duplicate column in {[name for name, _ in pairs]}")
-        return dict(pairs)
-
-    records = []
-    for number, line in enumerate(data.decode("utf-8-sig").split("\n"), 1):
+def _read_row(row, names, readers, seen):
+    """`(record, None)`, or `(None, (column, reason))` of the row's first fault."""
+    name = identity(row)
+    is_repeated = name in seen
+    seen.add(name)
+    if "fault" in row:
+        return None, row["fault"]
+    if is_repeated:
+        return None, ("id", f"An earlier row has the id {name!r}.")
+    if "label" not in row:
+        return None, ("label", "The label is missing.")
+    if not set(row) & set(MODALITIES):
+        absent = ", ".join(names[m] for m in sorted(set(names) & set(MODALITIES)))
+        return None, (absent, "No modality is present.")
+    record = dict.fromkeys(names)
+    for ours in (ours for ours in names if ours in row):
         try:
-            records += [{**json.loads(line, object_pairs_hook=distinct)}] if line.strip() else []
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"line {number}: {error}") from error
-    names = dict.fromkeys(name for record in records for name in record)
-    return [(name, [record.get(name) for record in records]) for name in names]
-
-
-def _read_parquet(data):
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.ParquetFile(io.BytesIO(data)).read()
-    return [(name, table[i].to_pylist()) for i, name in enumerate(table.column_names)]
-
-
-def _select_columns(path, columns, table):
-    """Dict of our name to the manifest's, and for each row a dict of our name to cell."""
-    found = [name for name, _ in table]
-    expected = {"label", *columns, *found}
-    names = {ours: columns.get(ours, ours) for ours in _COLUMNS if ours in expected}
-    for name in names.values():
-        if found.count(name) != 1:
-            fault = "duplicate" if name in found else "missing"
-            raise ManifestError(f"{path}: {fault} column {name!r}. Columns found: {found}.")
-    if len(names) == 1:
-        raise ManifestError(f"{path}: no image, text or audio column. Columns found: {found}.")
-    chosen = [dict(table)[name] for name in names.values()]
-    return names, [dict(zip(names, cells, strict=True)) for cells in zip(*chosen, strict=True)]
-
-
-def _read_row(cells, names, readers):
-    """`(record, None, None)`, or `(None, column, reason)` of the row's first fault."""
-    absent = {name for name, cell in cells.items() if cell in (None, "") or cell != cell}  # NaN
-    if "label" in absent:
-        return None, names["label"], "The label is missing."
-    if len(absent) == len(cells) - 1:
-        return None, ", ".join(names[name] for name in sorted(absent)), "No modality is present."
-    record = dict.fromkeys(cells)
-    for name in (name for name in cells if name not in absent):
-        allowed = (str, int) if name == "label" else (str,)
-        try:
-            if type(cells[name]) not in allowed:  # a bool is no label
-                types = " or ".join(kind.__name__ for kind in allowed)
-                raise ValueError(f"Expected {types}. Received: {cells[name]!r}.")
-            record[name] = readers[name](str(cells[name]))
+            record[ours] = readers[ours](row[ours])
         except ValueError as error:  # MediaError is one
-            return None, names[name], str(error)
-    return record, None, None
-
-
-def _check_label(label, known):
-    if known is not None and label not in known:
-        few = ", ".join(map(repr, known[:5]))
-        raise ValueError(f"Unseen label {label!r}. The {len(known)} known start with {few}.")
-    return label
+            return None, (ours, str(error))
+    return record, None
 
 
 def _stack(cells, shape, dtype):

@@ -1,19 +1,25 @@
-"""Picture and sound files of any common format to the arrays that the models read."""
+"""Picture files of any common format to the arrays that the models read."""
 
 import io
-from pathlib import Path, PureWindowsPath
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB
+from mmzoo.data.audio import read_audio
+from mmzoo.data.media_files import MediaError, inside, read_file
+
+__all__ = ["MAX_PIXELS", "MediaError", "check_image", "inside", "read_audio", "read_image"]
+
+Size = int | Sequence[int]
+MAX_PIXELS = 200_000_000  # of a picture, in any format
+# Larger ones are scaled down while or right after they are decoded, if a size is asked for.
+SCALED_FROM = 89_478_485
+_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)  # EXIF's number of it; what swaps the sides
 _PNG_END = b"IEND\xaeB`\x82"  # the last chunk's name and checksum, the same in every PNG
 
 
-class MediaError(ValueError):
-    """A picture or sound file that can't be read, with its name and the cause."""
-
-
-def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None = None):
+def read_image(path_or_bytes: str | Path | bytes, size: Size | None = None):
     """Reads a picture of any format that Pillow reads, as RGB.
 
     EXIF orientation is applied and transparency is composed on white. Palettes, greyscale,
@@ -21,8 +27,9 @@ def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None =
 
     Args:
         path_or_bytes: A file's path, or its content.
-        size: Pair `(height, width)` in pixels. The picture is scaled to fit, bilinear and
-            without distortion, and centred on white. None: the picture's own size.
+        size: Pair `(height, width)` in pixels, or one int for a square. The picture is scaled
+            to fit, bilinear and without distortion, and centred on white. None: the picture's
+            own size.
 
     Returns:
         uint8 array of shape `(height, width, 3)`, in [0, 255].
@@ -30,31 +37,67 @@ def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None =
     Raises:
         MediaError: If the file is missing, empty, truncated, no picture, above
             `MAX_PIXELS`, or has pixels without a known range (float, 32-bit).
-        ValueError: If `size` is not two positive ints.
+        ValueError: If `size` is not one or two positive ints.
     """
-    from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+    size = None if size is None else as_size(size)
+    image, _ = _load(*read_file(path_or_bytes, "an image"), size)
+    return np.array(image if size is None else _letterbox(image, *size))
 
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"`size` must be two positive ints. Received: size={size}.")
-    name, file = _open(path_or_bytes, "an image")
-    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-    lenient = ImageFile.LOAD_TRUNCATED_IMAGES  # another library may have set it
+
+def check_image(content: bytes, name: str) -> tuple[int, int]:
+    """Decodes a picture, to see that it is whole; returns its upright `(height, width)`.
+
+    Args:
+        content: The file's content.
+        name: What it is called in messages.
+
+    Raises:
+        MediaError: As `read_image`.
+    """
+    return _load(name, read_file(content, "an image")[1], (1, 1))[1]
+
+
+def as_size(size: int | Sequence[int], name: str = "size") -> tuple[int, int]:
+    """`(height, width)` of a pair, or of one int for a square.
+
+    Raises:
+        ValueError: If it is not one or two positive ints.
+    """
+    pair = tuple(size) if isinstance(size, Sequence | np.ndarray) else (size, size)
+    integers = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
+    if isinstance(size, str) or len(pair) != 2 or not integers or min(pair) < 1:
+        raise ValueError(
+            f"`{name}` must be two positive ints (height, width), or one for a square. "
+            f"Received: {name}={size!r}."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _load(name, data, size):
+    """An upright RGB picture, at least twice as large as `size`, and its own `(height, width)`."""
+    from PIL import UnidentifiedImageError
+
+    file = _Whole(data)
     try:
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        image = Image.open(file)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        image = _open(file)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise MediaError(
+                f"Expected an image of at most {MAX_PIXELS} pixels. Received {name}: {width} x "
+                f"{height} pixels. Scale it down first."
+            )
+        is_large = size is not None and width * height > SCALED_FROM
+        if is_large:
+            image.draft(None, (2 * max(size), 2 * max(size)))  # a JPEG is decoded at a fraction
+        file.is_decoded = image.format != "JPEG2000"  # its decoder reads ahead
         image.load()
-        if not _has_end(image.format, file.getvalue()):
+        if not _has_end(image.format, data):
             raise OSError("its end is missing")
-        image = _to_rgb(ImageOps.exif_transpose(image), name)
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        factor = min(image.size) // (2 * max(size)) if is_large else 1
+        image = _upright(_shrunk(image, max(1, factor), name), orientation)
     except MediaError:
         raise
-    except bombs as error:
-        raise MediaError(
-            f"Expected an image of at most {MAX_PIXELS} pixels. Received {name}: {error}. "
-            "Scale it down first."
-        ) from error
     except UnidentifiedImageError as error:
         raise MediaError(
             f"Expected an image file. Received {name}, which is in no format that Pillow "
@@ -65,112 +108,83 @@ def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None =
             f"Expected a whole image. Received {name}, which is truncated or corrupt "
             f"({error}). Copy or download it again."
         ) from error
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
-    return np.array(image if size is None else _letterbox(image, *size))
+    return image, (width, height) if orientation in _TURNED else (height, width)
 
 
-def read_audio(path_or_bytes: str | Path | bytes, sample_rate: int = 16_000) -> np.ndarray:
-    """Reads sound of any format that soundfile reads, as a mono waveform.
+class _Whole(io.BytesIO):
+    """A file in which a decoder that reads on behind the end gets an error.
 
-    Channels are averaged. Amplitudes are not normalised, and resampling may overshoot
-    [-1, 1] a little at a steep edge.
-
-    Args:
-        path_or_bytes: A file's path, or its content.
-        sample_rate: Positive int, in Hz. Other rates are resampled to it.
-
-    Returns:
-        float32 array of shape `(time,)`, finite.
-
-    Raises:
-        MediaError: If the file is missing, empty, of an unsupported format, holds no
-            samples or no channels, or holds NaN or infinite samples.
-        ValueError: If `sample_rate < 1`.
+    Pillow would accept a cut picture where another library has set its global
+    `LOAD_TRUNCATED_IMAGES`, which belongs to all threads and is left alone.
     """
-    import soundfile
-    import soxr
 
-    if sample_rate < 1:
-        raise ValueError(
-            f"`sample_rate` must be a positive int. Received: sample_rate={sample_rate}."
-        )
-    name, file = _open(path_or_bytes, "an audio")
-    try:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except Exception as error:  # soundfile's own errors, and NumPy's on a broken header
-        raise MediaError(
-            f"Expected an audio file with at least one channel. Received {name}: "
-            f"{getattr(error, 'error_string', error)} Convert it to WAV, FLAC or OGG."
-        ) from error
-    if not np.isfinite(samples).all():
-        raise MediaError(
-            f"Expected finite audio samples. Received {name}, which holds NaN or infinite "
-            "ones. Export it again, or leave it out."
-        )
-    waveform = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    if rate != sample_rate:
-        waveform = soxr.resample(waveform, rate, sample_rate)
-    if not len(waveform):
-        raise MediaError(
-            f"Expected at least one audio sample at {sample_rate} Hz. Received {name}, "
-            f"of zero length ({len(samples)} samples at {rate} Hz). Leave it out."
-        )
-    return waveform
+    is_decoded = False
+
+    def read(self, size=-1, /):
+        data = super().read(size)
+        if self.is_decoded and not data and size:
+            raise OSError("its end is missing")
+        return data
 
 
-def inside(root: Path, path: str) -> Path:
-    """Joins a relative path to `root`.
+def _open(file):
+    """`Image.open` without its check of the size, whose limit is a global of the process."""
+    import struct
 
-    Raises:
-        MediaError: If the path is absolute or has a `..`, on this system or on Windows.
-    """
-    parsed = PureWindowsPath(path)  # splits at / and at \\
-    if parsed.anchor or ".." in parsed.parts:
-        raise MediaError(
-            f"Expected a path relative to the root, without '..'. Received {path!r}. "
-            "Move the file under the root."
-        )
-    return root / path
+    from PIL import Image, UnidentifiedImageError
 
-
-def _open(path_or_bytes, kind):
-    """A name for messages, and the whole content as a file."""
-    if isinstance(path_or_bytes, bytes | bytearray | memoryview):
-        name, data = "<bytes>", bytes(path_or_bytes)
-    else:
-        path = Path(path_or_bytes)
-        name, data, cause = repr(str(path)), b"", None
+    Image.init()
+    start = file.read(16)
+    for name in Image.ID:
+        factory, accepts = Image.OPEN[name]
+        # EPS would be drawn by another program.
+        if name == "EPS" or (accepts and accepts(start) is not True):
+            continue
+        file.seek(0)
         try:
-            if path.is_dir():
-                cause = "is a directory"
-            elif not path.exists():
-                cause = "does not exist"
-            elif not path.is_file():  # a pipe or a device may never end
-                cause = "is not a regular file"
-            else:
-                data = path.read_bytes()
-        except OSError as error:
-            cause = f"can't be opened ({error.strerror})"
-        if cause:
-            raise MediaError(
-                f"Expected {kind} file. Received {name}, which {cause}. Check the path."
-            )
-    if not data:
-        raise MediaError(
-            f"Expected {kind} file. Received {name}, which is empty (0 bytes). "
-            "Copy or download it again."
-        )
-    return name, io.BytesIO(data)
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # it is of another format; this is how the plugins say so
+    raise UnidentifiedImageError("no format accepts it")
 
 
 def _has_end(format_name, data):
     """Whether a picture's end marker is there, in the formats where Pillow doesn't look."""
     if format_name == "PNG":
         return _PNG_END in data
+    if format_name == "JPEG2000":
+        return b"\xff\xd9" in data  # nothing that is compressed holds this
     if format_name == "GIF":
         return data.rstrip(b"\0\r\n").endswith(b";")
     return True
+
+
+def _shrunk(image, factor, name):
+    """In RGB, `factor` times smaller. In strips: a copy of a large picture takes much memory."""
+    from PIL import Image
+
+    if factor == 1:
+        return _to_rgb(image, name)
+    width, height = image.size
+    canvas = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    step = factor * max(1, (1 << 22) // (width * factor))
+    for top in range(0, height, step):
+        strip = image.crop((0, top, width, min(height, top + step)))
+        canvas.paste(_to_rgb(strip, name).reduce(factor), (0, top // factor))
+    return canvas
+
+
+def _upright(image, orientation):
+    from PIL import Image, ImageOps
+
+    if orientation == 1:
+        return image
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    for key in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
+        image.info.pop(key, None)
+    image.info["exif"] = exif.tobytes()
+    return ImageOps.exif_transpose(image)
 
 
 def _to_rgb(image, name):
@@ -179,7 +193,7 @@ def _to_rgb(image, name):
     if image.mode == "F" or image.mode.startswith("I"):
         image = _narrow(image, name)
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")

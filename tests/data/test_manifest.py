@@ -83,7 +83,7 @@ def test_csv_cells_stay_text(root):
     data = load_manifest(root / "a.csv", on_error="skip")
     assert decode_text(data.inputs["text"]) == ["NA", "null", "a, \nb"]
     assert data.classes == ["001", "010"] and data.labels.tolist() == [0, 1, 0]
-    assert data.skipped == [SkippedRow(4, "label", "The label is missing.")]
+    assert data.skipped == [SkippedRow(4, "", "Expected 2 cells. Received: 1.")]
 
 
 def test_big_csv_keeps_leading_zeros(root):
@@ -128,10 +128,10 @@ ROW_FAULTS = [
     ("image", "cut.png", "cut.png', which is truncated"),
     ("image", "gone.png", "gone.png', which does not exist"),
     ("image", "short.wav", "in no format that Pillow reads"),
-    ("image", "../red.png", "relative to the root"),
-    ("image", "/red.png", "relative to the root"),
-    ("image", 5, "Expected str. Received: 5"),
-    ("audio", "../short.wav", "relative to the root"),
+    ("image", "../red.png", "Expected a path inside the root"),
+    ("image", "/red.png", "Expected a path inside the root"),
+    ("image", 5, "Expected a string. Received: 5"),
+    ("audio", "../short.wav", "Expected a path inside the root"),
     ("audio", "none.wav", "none.wav', of zero length"),
     ("audio", "mute.wav", "mute.wav': Channel count is zero"),
     ("audio", "nan.wav", "nan.wav', which holds NaN"),
@@ -139,8 +139,8 @@ ROW_FAULTS = [
     ("label", None, "The label is missing"),
     ("label", "", "The label is missing"),
     ("label", "bat", "Unseen label 'bat'. The 2 known start with 'cat', 'ant'"),
-    ("label", 1.5, "Expected str or int. Received: 1.5"),
-    ("label", True, "Expected str or int. Received: True"),
+    ("label", 1.5, "Expected a string or an int. Received: 1.5"),
+    ("label", True, "Expected a string or an int. Received: True"),
 ]
 
 
@@ -175,6 +175,7 @@ def test_report_is_json(root):
         "rows_kept": 3,
         "rows_skipped": 3,
         "skipped_by_column": {"image": 2, column: 1},
+        "warnings": [],
     }
 
 
@@ -186,22 +187,28 @@ def test_all_rows_skipped_raises(root):
 
 FILE_FAULTS = [
     ("a.csv", b"image,text\nred.png,x\n", r"missing column 'label'.*\['image', 'text'\]"),
-    ("a.csv", b"caption,label\nx,y\n", r"no image, text or audio column.*\['caption', 'label'\]"),
+    (
+        "a.csv",
+        b"caption,label\nx,y\n",
+        r"no image, text or audio column.*\['caption', 'label'\].*Is 'caption' the text",
+    ),
     ("a.csv", b"text,text,label\nx,y,z\n", "duplicate column 'text'. Columns found"),
     ("a.csv", b"", "the manifest is empty"),
     ("a.csv", b"text,label\n", "the manifest is empty. Expected at least one data row"),
-    ("a.csv", b"text,label\na,b,c\n", "expected a CSV table in UTF-8.*2 fields in line 2, saw 3"),
-    ("a.csv", b'text,label\n"a,b\n', "expected a CSV table.*EOF inside string"),
-    ("a.csv", b"text,label\ncl\xe9,b\n", "expected a CSV table in UTF-8.*codec can't decode"),
-    ("a.jsonl", b'{"text": "a"}\n{"text": \n', "expected one JSON object a line.*line 2: "),
-    ("a.jsonl", b'\n[["text", "a"]]\n', "expected one JSON object a line.*line 2: "),
-    ("a.jsonl", b"null\n", "expected one JSON object a line.*line 1: "),
-    ("a.jsonl", b'{"text": 1, "text": 2}', "line 1: duplicate column in .*'text', 'text'"),
+    ("a.csv", b'text,label\n"a,b\n', "line 2: it can't be read.*Close the quote"),
+    (
+        "a.csv",
+        b"text,label\ncl\xe9,b\n",
+        "UTF-8. Line 2 holds the byte 0xe9, .*'é' in Latin-1",
+    ),
+    ("a.jsonl", b'\n[["text", "a"]]\n', "Line 2: expected a JSON object"),
+    ("a.jsonl", b"null\n", "Line 1: expected a JSON object"),
+    ("a.jsonl", b'{"text": 1, "text": 2}', "Line 1: .*a name comes twice in .*'text', 'text'"),
     ("a.jsonl", b"\n \n", "the manifest is empty"),
-    ("a.jsonl", b'{"text": "\xe9"}\n', "in UTF-8.*codec can't decode"),
-    ("a.parquet", b"not Parquet", "expected a readable Parquet file.*write it again"),
+    ("a.jsonl", b'{"text": "\xe9"}\n', "expected UTF-8. Line 1 holds the byte 0xe9"),
+    ("a.parquet", b"not Parquet", "it can't be read.*write it again"),
     ("a.parquet", b"", "the manifest is empty"),
-    ("a.xlsx", b"text", "unknown extension. Expected one of .csv, .jsonl, .parquet"),
+    ("a.xlsx", b"text", "unknown extension. Expected one of .csv, .*Save it as CSV"),
 ]
 
 
@@ -209,7 +216,7 @@ FILE_FAULTS = [
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_file_faults_always_raise(root, name, content, match, on_error):
     (root / name).write_bytes(content)
-    with pytest.raises(ManifestError, match=f"(?s){name}: .*{match}"):
+    with pytest.raises(ManifestError, match=f"(?s){name}.*{match}"):
         load_manifest(root / name, on_error=on_error)
 
 
@@ -218,7 +225,7 @@ def test_parquet_duplicate_columns_and_no_rows(root):
     pq.write_table(table, root / "a.parquet")
     with pytest.raises(ManifestError, match="duplicate column 'label'"):
         load_manifest(root / "a.parquet")
-    pq.write_table(table.slice(0, 0), root / "a.parquet")
+    pq.write_table(table.select([0, 1]).slice(0, 0), root / "a.parquet")
     with pytest.raises(ManifestError, match="the manifest is empty"):
         load_manifest(root / "a.parquet")
 
@@ -234,9 +241,12 @@ def test_missing_files_and_bad_arguments(root):
     for options, match in [
         ({"on_error": "ignore"}, '`on_error` must be "raise" or "skip". Received: \'ignore\''),
         ({"columns": {"video": "image"}}, "`columns` must map names of .*Received: .'video'"),
-        ({"classes": []}, "`classes` must be distinct names, at least one. Received: .."),
+        ({"classes": []}, "`classes` must be distinct names, at least one.*Received: .."),
         ({"classes": ["a", "a"]}, "`classes` must be distinct names"),
-        ({"image_size": (0, 4)}, "`image_size` must be two positive ints. Received: .0, 4"),
+        (
+            {"image_size": (0, 4)},
+            "`image_size` must be two positive ints .*image_size=.0, 4",
+        ),
         ({"image_size": (4,)}, "`image_size` must be two positive ints"),
         ({"text_length": 0}, "Lengths and `sample_rate` must be positive. Received: .0, None"),
         ({"audio_length": -1}, "Lengths and `sample_rate` must be positive"),

@@ -164,7 +164,7 @@ def test_pixels_of_unknown_range_are_refused(value):
 def test_decompression_bombs_are_refused(monkeypatch):
     data = bytearray(encode(Image.new("L", (8, 8)), "BMP"))
     data[18:26] = struct.pack("<ii", 60_000, 60_000)
-    with pytest.raises(MediaError, match="at most 89478485 pixels.*Scale it down first"):
+    with pytest.raises(MediaError, match="at most 200000000 pixels.*Scale it down first"):
         read_image(bytes(data))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as some libraries do
     with pytest.raises(MediaError, match="60000 x 60000 pixels"):
@@ -173,7 +173,7 @@ def test_decompression_bombs_are_refused(monkeypatch):
 
 @pytest.mark.parametrize("size", [(0, 4), (4,), (4, -1)])
 def test_size_is_checked(size):
-    with pytest.raises(ValueError, match="`size` must be two positive ints. Received: size="):
+    with pytest.raises(ValueError, match=r"`size` must be two positive ints .*Received: size="):
         read_image(b"", size)
 
 
@@ -228,7 +228,7 @@ def test_unsupported_and_truncated_audio(tmp_path):
 
 
 def test_sample_rate_is_checked():
-    with pytest.raises(ValueError, match="`sample_rate` must be a positive int. Received"):
+    with pytest.raises(ValueError, match="`sample_rate` must be a positive int, .*Received"):
         read_audio(b"", sample_rate=0)
 
 
@@ -236,6 +236,8 @@ def test_sample_rate_is_checked():
     "path", ["../a.png", "a/../../b.png", "/etc/a.png", "C:\\a.png", "a\\..\\b"]
 )
 def test_paths_stay_inside_the_root(tmp_path, path):
-    with pytest.raises(MediaError, match="Expected a path relative to the root.*Move the file"):
+    with pytest.raises(
+        MediaError, match="Expected a path inside the root.*(Move the file|Write it)"
+    ):
         inside(tmp_path, path)
     assert inside(tmp_path, "a/b..c.png") == tmp_path / "a" / "b..c.png"

@@ -101,7 +101,7 @@ def test_a_csv_row_that_does_not_fit_is_set_aside(tmp_path):
         ("m.csv", "text\n", "the manifest is empty"),
         ("m.csv", "", "the manifest is empty"),
         ("m.csv", "text,text\na,b\n", "duplicate column 'text'"),
-        ("m.csv", 'text\n"a\nb\n', "line 3: unexpected end of data"),
+        ("m.csv", 'text\n"a\nb\n', "line 2: it can't be read .unexpected end of data"),
         ("m.jsonl", "{}\n", "no image, text or audio column"),
         ("m.csv", "label\n1\n", "no image, text or audio column"),
         ("m.jsonl", "[1]\n", "Line 1: expected a JSON object"),

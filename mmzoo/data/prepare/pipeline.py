@@ -8,10 +8,12 @@ from pathlib import Path
 
 from mmzoo.data.beam_jobs import run_jobs, shown
 from mmzoo.data.job_folder import JobFolder, JobFolderError
-from mmzoo.data.manifest import ManifestError
-from mmzoo.data.prepare.plan import COLUMNS, MODALITIES, make_plan
+from mmzoo.data.labels import Classes
+from mmzoo.data.prepare.plan import make_plan
 from mmzoo.data.prepare.shard import SAMPLE_RATE, MakeShard
 from mmzoo.data.records import DESCRIPTION, SCHEMA
+from mmzoo.data.rows import COLUMNS, MODALITIES
+from mmzoo.data.tables import ManifestError
 from mmzoo.files import sha256
 
 
@@ -36,7 +38,7 @@ def prepare_dataset(
     FLAC, 16 kHz, mono, 16 bits. A row with a fault goes to `dead_letter.jsonl` with its reason.
 
     Args:
-        manifest: A `.csv` (UTF-8, with a header), `.jsonl` or `.parquet` file with some of the
+        manifest: A `.csv` or `.tsv` (with a header), `.jsonl` or `.parquet` file with some of the
             columns `image` and `audio` (paths), `text`, `label` and `id`. Without an `id` a row's
             number, from 1, is its id.
         out: Folder of the data set; with a runner of several machines all must see it, and `root`.
@@ -50,7 +52,8 @@ def prepare_dataset(
     Returns:
         What `dataset.json` holds: `schema`, `features`, `sample_rate`, `classes`, `records`,
         `present` and `labels` (counts), `statistics` (min, mean and max; of sound also the total,
-        in seconds), `bytes`, `shards` (name, records, bytes, SHA-256), `dead` (count) and `source`.
+        in seconds), `bytes`, `warnings` (sentences), `shards` (name, records, bytes, SHA-256),
+        `dead` (count) and `source`.
 
     Raises:
         ManifestError: If the manifest can't be read, or lacks what is needed.
@@ -65,8 +68,7 @@ def prepare_dataset(
         raise ValueError(f"`rows_per_shard` must be positive. Received: {rows_per_shard}.")
     if not set(columns or {}) <= set(COLUMNS):
         raise ValueError(f"`columns` must map names of {COLUMNS}. Received: {columns}.")
-    if classes is not None and not 0 < len(classes) == len(set(classes)):
-        raise ValueError(f"`classes` must be distinct names, at least one. Received: {classes}.")
+    classes = None if classes is None else Classes(classes).names
     if not manifest.is_file():
         raise JobFolderError(f"Expected a manifest. Received: {manifest}, no such file.")
     if not root.is_dir():
@@ -152,6 +154,7 @@ def _describe(folder, plan):
             for name, (few, total, many) in sorted(numbers.items())
         },
         "bytes": sum(shard["bytes"] for shard in shards),
+        "warnings": plan.get("warnings", []),
         "shards": shards,
     }
     return folder.close(description, dead)

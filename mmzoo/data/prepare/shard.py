@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mmzoo.data.audio import read_audio
 from mmzoo.data.job_folder import report_path
-from mmzoo.data.media import inside, read_audio, read_image
-from mmzoo.data.prepare.plan import identity
+from mmzoo.data.labels import Classes
+from mmzoo.data.media import check_image
+from mmzoo.data.media_files import inside, read_file
+from mmzoo.data.rows import identity
 from mmzoo.files import beside, sha256, write_json
 
 SAMPLE_RATE = 16_000  # Hz
@@ -30,7 +33,7 @@ class MakeShard:
 
     def __init__(self, root: Path, out: Path, work: Path, plan: dict):
         self.root, self.out, self.work, self.plan = root, out, work, plan
-        self.labels = {name: k for k, name in enumerate(plan["classes"])}
+        self.classes = Classes(plan["classes"]) if plan["classes"] else None
 
     def __call__(self, number: int) -> None:
         import tensorflow as tf
@@ -59,7 +62,7 @@ class MakeShard:
                 {"row": row["row"], "id": name, "column": fault.column, "reason": str(fault)}
             )
             return None
-        report.add(row, facts)
+        report.add(self.plan["classes"][features["label"]] if "label" in features else None, facts)
         return serialised({"id": name.encode(), **features})
 
     def _features(self, row):
@@ -72,9 +75,10 @@ class MakeShard:
             raise _RowFault(", ".join(self.plan["modalities"]), "No modality is present.")
         features: dict = {}
         if "label" in row:
-            if str(row["label"]) not in self.labels:
-                raise _RowFault("label", f"Unseen label {str(row['label'])!r}.")
-            features["label"] = self.labels[str(row["label"])]
+            try:
+                features["label"] = self.classes.index(row["label"])
+            except ValueError as error:
+                raise _RowFault("label", str(error)) from error
         facts = {}
         for m in present:
             try:
@@ -84,16 +88,16 @@ class MakeShard:
         return features, facts
 
     def _image(self, cell):
-        content = _file(self.root, cell)
-        height, width, _ = read_image(content).shape
-        return content, (height, width)
+        path = inside(self.root, cell)
+        content = _of_the_row(lambda: read_file(path, "an image")[1])
+        return content, check_image(content, repr(str(path)))
 
     def _text(self, cell):
         content = cell.encode()
         return content, len(content)
 
     def _audio(self, cell):
-        waveform = read_audio(_file(self.root, cell), SAMPLE_RATE)
+        waveform = _of_the_row(lambda: read_audio(inside(self.root, cell), SAMPLE_RATE))
         return flac(waveform), len(waveform) / SAMPLE_RATE
 
 
@@ -110,11 +114,11 @@ class _Report:
         self.labels: Counter = Counter()
         self.numbers: dict[str, list] = {}
 
-    def add(self, row, facts):
+    def add(self, label, facts):
         self.records += 1
         self.present.update(list(facts))
-        if "label" in row:
-            self.labels[str(row["label"])] += 1
+        if label is not None:
+            self.labels[label] += 1
         for name, value in _numbers(facts).items():
             few, total, many = self.numbers.get(name, (value, 0, value))
             self.numbers[name] = [min(few, value), total + value, max(many, value)]
@@ -135,24 +139,15 @@ def _numbers(facts):
     return found
 
 
-def _file(root, cell):
-    path = inside(root, cell)
+def _of_the_row(read):
+    """What `read` returns; a disk that fails is no fault of the row."""
     try:
-        if not path.is_file():
-            raise ValueError(
-                f"Expected a file. Received {str(path)!r}: there is none. Check the path."
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        if error.errno not in _OF_THE_PATH:
-            raise
-        raise ValueError(
-            f"Expected a file. Received {str(path)!r}, which can't be opened ({error.strerror}). "
-            "Check the path."
-        ) from error
-    if not content:
-        raise ValueError(f"Expected a file. Received {str(path)!r}, which is empty.")
-    return content
+        return read()
+    except ValueError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in _OF_THE_PATH:
+            raise cause from error
+        raise
 
 
 def flac(waveform: np.ndarray) -> bytes:

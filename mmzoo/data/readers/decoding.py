@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from mmzoo.data.media import read_audio, read_image
+from mmzoo.data.audio import read_audio
+from mmzoo.data.media import SCALED_FROM, as_size, read_image
 from mmzoo.data.readers.sources import MODALITIES
 
 _GROUP, _GROUP_SAMPLES = 64, 1 << 20  # records, and samples of sound, taken together at most
@@ -19,7 +20,7 @@ def decode(
     dataset,
     *,
     modalities: Sequence[str] = MODALITIES,
-    image_size: tuple[int, int] = (64, 64),
+    image_size: int | Sequence[int] = (64, 64),
     text_bytes: int = 48,
     audio_samples: int = 12_800,
     sample_rate: int = 16_000,
@@ -33,8 +34,8 @@ def decode(
     Args:
         dataset: What a reader returned.
         modalities: Which to decode; others are left out.
-        image_size: Pair `(height, width)` in pixels. Pictures are scaled to fit, bilinear and
-            without distortion, and centred on white.
+        image_size: Pair `(height, width)` in pixels, or one int for a square. Pictures are scaled
+            to fit, bilinear and without distortion, and centred on white.
         text_bytes, audio_samples: Longer texts and sounds are cut, shorter ones zero padded.
         sample_rate: In Hz; sound of another rate is resampled.
         threads: How many records at a time.
@@ -49,6 +50,8 @@ def decode(
     """
     if not modalities or not set(modalities) <= set(MODALITIES):
         raise ValueError(f"Expected some of {MODALITIES}. Received: {tuple(modalities)}.")
+
+    image_size = as_size(image_size, "image_size")
 
     def waveforms(contents):
         found = np.zeros((len(contents), audio_samples), "float32")
@@ -88,7 +91,7 @@ def decode(
 def _picture(content, size):
     # Each operation of a way not taken costs time as well, so what is common to them comes last.
     image = tf.cond(
-        _is_simple(content) & _is_plain(content),
+        _is_simple(content) & _is_plain(content) & _is_small(content),
         lambda: _by_tensorflow(content),
         lambda: tf.cond(
             tf.equal(content, ""),
@@ -122,6 +125,16 @@ def _is_simple(content):
     kinds = tf.constant([b"\x08\x00", b"\x08\x02", b"\x08\x03"])
     png = _starts(content, _PNG) & tf.reduce_any(tf.equal(depth_and_colours, kinds))
     return _starts(content, _JPEG) | png
+
+
+def _is_small(content):
+    """Whether `read_image` would not scale it on load; the size is read from the header."""
+    sides = tf.cond(
+        _starts(content, _JPEG),
+        lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64),
+        lambda: tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False),
+    )
+    return tf.reduce_prod(sides) <= SCALED_FROM
 
 
 def _starts(content, magic):

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mmzoo.data.records import check_shard, describe_records
+from mmzoo.data.records import check_length, check_shard, describe_records
 
 MODALITIES = ("image", "text", "audio")
 PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
-SOUNDS = {".wav", ".flac", ".ogg", ".mp3"}
+SOUNDS = {
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64",
+    ".rf64",
+}  # fmt: skip
 _ABSENT = {"label": -1, **dict.fromkeys(MODALITIES, b"")}
 
 
@@ -23,7 +26,8 @@ def read_records(folder, *, shard: tuple[int, int] = (0, 1), verify: bool = Fals
     Args:
         folder: The data set's folder.
         shard: `(index, count)`: which worker, of how many.
-        verify: Whether to check every file's SHA-256 first.
+        verify: Whether to check every file's SHA-256 first, which names a damaged record; its
+            length is checked without.
 
     Raises:
         ValueError: If it is no data set, a file was changed, or there are fewer records than
@@ -40,6 +44,8 @@ def read_records(folder, *, shard: tuple[int, int] = (0, 1), verify: bool = Fals
     whole = len(filled) >= count
     mine = filled[index::count] if whole else filled
     paths = [check_shard(folder, s) if verify else Path(folder) / s["name"] for s in mine]
+    for path, described_shard in zip(paths, mine, strict=True):
+        check_length(path, described_shard)
     content = tf.data.TFRecordDataset([str(path) for path in paths], buffer_size=1 << 20)
     if not whole:
         content = content.shard(count, index)
