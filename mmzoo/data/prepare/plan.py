@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo.data.manifest import ManifestError
-from mmzoo.files import beside, write_json
+from mmzoo.files import write_json
 
 MODALITIES = ("image", "text", "audio")
 COLUMNS = ("id", "label", *MODALITIES)
@@ -66,8 +66,7 @@ def make_plan(manifest: Path, work: Path, rows_per_shard: int, columns: dict, cl
         "modalities": [m for m in MODALITIES if m in modalities],
         "repeated": _repeated(work, shards, digests),
     }
-    with beside(work / "plan.json") as place:
-        write_json(place, plan)
+    write_json(work / "plan.json", plan)
     return plan
 
 
