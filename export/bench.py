@@ -18,8 +18,10 @@ from mmzoo.export.manifest import FIXED, STRINGS, load_bundle, runtime_of
 from mmzoo.export.runtimes.bare import THREADS
 from mmzoo.export.runtimes.process import RuntimeFailure
 from mmzoo.export.runtimes.race import WARM_UP
+from mmzoo.export.runtimes.with_parent import run_with_parent
 from mmzoo.export.samples import BATCHES
 from mmzoo.files import sha256
+from mmzoo.working_folder import working_folder
 
 ROUNDS = 7
 SECONDS = 1.0  # of a batch size in a round
@@ -142,14 +144,14 @@ def _check_settings(batches, rounds, seconds, count):
 def _run(bundle, name, inputs, batches, ways, seconds, turn):
     """Runs one fresh process; returns its report, with the `answers` of every timed call."""
     artifact = bundle.path / bundle.manifest["formats"][name]["path"]
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+    with working_folder(Path(tempfile.gettempdir()) / "race") as place:
         files = {key: str(place / file) for key, file in [
             ("inputs", "inputs.npz"), ("answers", "answers.npz"), ("report", "report.json"),
         ]}  # fmt: skip
         job = {
             "format": runtime_of(name), "artifact": str(artifact), "ways": ways,
-            "batches": batches, "seconds": seconds, "seed": turn, **files,
+            "batches": batches, "seconds": seconds, "seed": turn,
+            "ends_with_parent": True, **files,
         }  # fmt: skip
         np.savez(files["inputs"], **inputs)
         (place / "job.json").write_text(json.dumps(job))
@@ -159,9 +161,7 @@ def _run(bundle, name, inputs, batches, ways, seconds, turn):
         threads = {f"TF_NUM_{kind}_THREADS": str(THREADS) for kind in ("INTRAOP", "INTEROP")}
         limit = 300 + 100 * seconds * len(batches)
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=limit, env=os.environ | threads
-            )
+            done = run_with_parent(command, time_limit=limit, environment=os.environ | threads)
         except subprocess.TimeoutExpired as error:
             raise RuntimeFailure(
                 f"{name}: expected {artifact} to finish in {limit:.0f} s. It did not. "

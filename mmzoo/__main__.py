@@ -4,13 +4,18 @@ import os
 import sys
 
 from mmzoo.quiet import QuietTensorFlow
+from mmzoo.stopping import tidy_up_when_asked_to_end
 
 
 def main() -> None:
-    """Runs the command line; exits 0, 1 on an error, 2 on wrong usage, 130 on Ctrl-C."""
+    """Runs the command line; exits 0, 1 on an error, 2 on wrong usage, 130 on Ctrl-C.
+
+    After SIGTERM it tidies up and exits 143.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.meta_path.insert(0, QuietTensorFlow())
+    tidy_up_when_asked_to_end()
     from mmzoo.cli import app
 
     try:

@@ -1,13 +1,14 @@
 """Files, written so that nobody ever sees half of one. Needs no TensorFlow."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from mmzoo.working_folder import OLD, exchange, working_folder
 
 
 @contextlib.contextmanager
@@ -15,24 +16,70 @@ def beside(path: Path) -> Iterator[Path]:
     """Yields a place beside `path` to write to, which takes the place of `path` on success.
 
     On any error, and on an interrupt, what stood at `path` stays as it was and nothing is
-    left beside it.
+    left beside it. What a killed process left there is removed by the next that writes there,
+    see `mmzoo.working_folder`. What was written is flushed to the disk first, so that
+    a machine that stops leaves the old or the new.
+
+    A file is replaced in one step everywhere. So is a folder on Linux, on file systems that
+    exchange two names (ext4, XFS, Btrfs, tmpfs, overlay). Elsewhere a folder is moved aside
+    first: for a moment nothing stands at `path`, and if the process is killed in that moment
+    the next that writes there moves the old one back.
     """
-    path = Path(os.path.abspath(path))  # "." and ".." have no name of their own
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    new, old = folder / path.name, folder / "old" / path.name
-    try:
+    path = Path(os.path.abspath(path))
+    with working_folder(path) as folder:
+        new = folder / "new" / path.name
+        new.parent.mkdir()
         yield new
-        if path.is_dir():  # a folder can't be replaced in one rename, as a file can
-            old.parent.mkdir()
-            os.rename(path, old)
+        flush(new)
+        _put(new, path, folder / OLD / path.name)
+        _flush_folder(path.parent)
+
+
+def _put(new, path, aside):
+    if not path.is_dir() and not new.is_dir():
         os.replace(new, path)
+        return
+    if not os.path.lexists(path):
+        os.rename(new, path)
+        return
+    if exchange(new, path):
+        return
+    aside.parent.mkdir()
+    os.rename(path, aside)
+    try:
+        os.rename(new, path)
     except BaseException:
-        if old.exists():
-            os.rename(old, path)
+        os.rename(aside, path)
         raise
+
+
+def flush(path: Path) -> None:
+    """Has the disk keep a file, or a folder with all that is in it."""
+    if not path.is_dir():
+        number = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+        return
+    for inner, _, names in os.walk(path):
+        for name in names:
+            if not os.path.islink(file_path := Path(inner, name)):
+                flush(file_path)
+        _flush_folder(Path(inner))
+
+
+def _flush_folder(path):
+    if os.name != "posix":
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # no such thing on this file system
+            raise
     finally:
-        shutil.rmtree(folder)
+        os.close(number)
 
 
 def sha256(path: Path) -> str:
@@ -42,8 +89,10 @@ def sha256(path: Path) -> str:
 
 
 def write_json(path: Path, value) -> None:
-    """Writes readable JSON; NaN becomes null, which every reader takes."""
-    path.write_text(json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
+    """Writes readable JSON in one step; NaN becomes null, which every reader takes."""
+    text = json.dumps(_finite(value), indent=1, allow_nan=False) + "\n"
+    with beside(path) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def _finite(value):

@@ -20,8 +20,8 @@ def read_demo(path) -> tuple[dict, Path]:
         path: A bundle, or the folder of a run.
 
     Returns:
-        What `plan` tells of its manifest, with `bytes`, the size of the ONNX file; and the
-        path of that file.
+        What `plan` tells of its manifest, with `bytes` and `sha256`, the size and the digest of
+        the ONNX file; and the path of that file.
 
     Raises:
         FileNotFoundError: If there is no bundle.
@@ -43,8 +43,10 @@ def read_demo(path) -> tuple[dict, Path]:
     changed = changed_files(bundle.path, manifest, FORMAT)
     if changed:
         raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
-    artifact = bundle.path / manifest["formats"][FORMAT]["path"]
-    return plan(manifest) | {"bytes": artifact.stat().st_size}, artifact
+    entry = manifest["formats"][FORMAT]
+    artifact = bundle.path / entry["path"]
+    told = {"bytes": artifact.stat().st_size, "sha256": entry["files"][entry["path"]]}
+    return plan(manifest) | told, artifact
 
 
 def plan(manifest: dict) -> dict:

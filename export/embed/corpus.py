@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmzoo.data.beam_jobs import run_jobs, shown
-from mmzoo.data.job_folder import JobFolder
+from mmzoo.data.job_folder import JobFolder, one_run_at_a_time
 from mmzoo.export.embed.calls import choose_calls
 from mmzoo.export.embed.sources import open_source
 from mmzoo.export.embed.stored import EMBEDDINGS, repeated_ids
@@ -15,6 +15,7 @@ from mmzoo.export.sample_inputs import check_artifact, check_tokenizer
 from mmzoo.files import sha256
 
 
+@one_run_at_a_time
 def embed_corpus(
     bundle,
     data,

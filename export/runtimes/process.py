@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmzoo.export.runtimes.with_parent import run_with_parent
+from mmzoo.working_folder import working_folder
+
 
 class RuntimeFailure(RuntimeError):
     """An artifact did not load or run in its own runtime."""
@@ -69,9 +72,9 @@ def run_artifact(
         (k, batch, len(next(iter(values.values()))))
         for k, (values, batch) in enumerate(further, start=1)
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+    with working_folder(Path(tempfile.gettempdir()) / "job") as place:
         job = {
+            "ends_with_parent": True,
             "format": format, "artifact": str(artifact), "signature": signature,
             "plan": runs, "inputs": str(place / "inputs.npz"),
             "outputs": str(place / "outputs.npz"), "report": str(place / "report.json"),
@@ -82,10 +85,7 @@ def run_artifact(
         Path(job_path).write_text(json.dumps(job))
         command = [*python, "-m", "mmzoo.export.runtimes.worker", job_path]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=time_limit,
-                env=environment,
-            )  # fmt: skip
+            done = run_with_parent(command, time_limit=time_limit, environment=environment)
         except subprocess.TimeoutExpired as error:
             raise RuntimeFailure(
                 f"{format}: expected {artifact} to finish in {time_limit:.0f} s. It did not."

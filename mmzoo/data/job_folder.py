@@ -1,16 +1,35 @@
 """A folder that numbered jobs fill, a file each: what is done stays, what is missing is made."""
 
+import functools
+import inspect
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from mmzoo.files import beside, sha256, write_json
+from mmzoo.place_lock import lock_place
 
 _WORK = ".work"
 
 
 class JobFolderError(ValueError):
     """A folder that can't be filled; says what is there and what to do."""
+
+
+def one_run_at_a_time(function: Callable) -> Callable:
+    """Makes a function that fills a folder, its argument `out`, refuse one that another run fills.
+
+    It raises `mmzoo.place_lock.PlaceInUseError` then.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def locked(*args, **kwargs):
+        with lock_place(signature.bind(*args, **kwargs).arguments["out"]):
+            return function(*args, **kwargs)
+
+    return locked
 
 
 class JobFolder:
@@ -43,8 +62,7 @@ class JobFolder:
                 f"Expected a new or empty folder. Received: {out}, which holds other files."
             )
         else:
-            with beside(begun) as place:
-                write_json(place, self.source)
+            write_json(begun, self.source)
 
     def _check(self, found):
         if found != self.source:
@@ -89,8 +107,7 @@ class JobFolder:
             lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in dead)
             place.write_text("".join(lines), encoding="utf-8")
         description = {**description, "dead": len(dead), "source": self.source}
-        with beside(self._description) as place:
-            write_json(place, description)
+        write_json(self._description, description)
         shutil.rmtree(self.work)
         return description
 

@@ -8,6 +8,7 @@ folder), which is keyed by the SHA-1 of the very string that was loaded; and kag
 
 import hashlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from mmzoo.hub.saved_model import SavedModelError, read_saved_model
 SHIPPED = Path(__file__).resolve().parent / "modules"
 CHECKSUMS = "SHA256SUMS"
 ABSENT, WHOLE, UNFINISHED, BROKEN = "absent", "whole", "unfinished", "broken"
+UNSAFE = "unsafe"  # somebody else could have written it
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """A place and what was found: "absent", "whole", "unfinished" or "broken", and why."""
+    """A place and what was found: "absent", "whole", "unfinished", "broken" or "unsafe", and
+    why."""
 
     place: Place
     state: str
@@ -135,7 +138,11 @@ def inspect(place: Place, *, checksums: bool = True) -> Finding:
         return Finding(place, BROKEN, f"{place.lock.name} is left beside it")
     if place.marker is not None and not place.marker.exists():
         return Finding(place, UNFINISHED, f"there is no {place.marker.name} beside it")
+    if danger := find_danger(place):
+        return Finding(place, UNSAFE, danger)
     fault = find_fault(place.path, checksums=checksums)
+    if not fault and place.cache in ("mmzoo", "shipped") and checksums:
+        fault = find_extra(place.path)
     return Finding(place, BROKEN if fault else WHOLE, fault)
 
 
@@ -148,6 +155,71 @@ def find_fault(folder: Path, *, checksums: bool = True) -> str:
         return str(error)
     except (OSError, UnicodeDecodeError) as error:
         return f"it can't be read: {error}"
+
+
+def find_danger(place: Place) -> str:
+    """Why another user may have written a module, in words; "" if none could.
+
+    A module is a program. Each file of it, its folder, and each folder above, up to the cache's
+    own, must belong to this user or to root, and must not be writable by others.
+    """
+    roots = {
+        "mmzoo": mmzoo_cache, "tensorflow_hub": tensorflow_hub_cache, "kagglehub": kagglehub_cache,
+    }  # fmt: skip
+    if place.cache not in roots or not hasattr(os, "getuid"):
+        return ""
+    root = Path(os.path.realpath(roots[place.cache]()))
+    path = Path(os.path.realpath(place.path))
+    above = [path, *path.parents]
+    if root in above:
+        above = above[: above.index(root) + 1]
+    inside = (Path(top, name) for top, dirs, files in os.walk(path) for name in (*dirs, *files))
+    for each in (*above, *inside):
+        if danger := _danger(each, path):
+            return danger
+    top = root.parent.stat()
+    if top.st_mode & stat.S_IWOTH and not top.st_mode & stat.S_ISVTX:
+        return f"everybody may write to {root.parent}. Name another cache, or: chmod o-w it"
+    return ""
+
+
+def _danger(path, module):
+    found = path.lstat()
+    if found.st_uid not in (os.getuid(), 0):
+        return (
+            f"{path} belongs to user {found.st_uid}, who may have put any program there. Remove "
+            "it, or name a cache of your own"
+        )
+    if stat.S_ISLNK(found.st_mode):
+        inside = Path(os.path.realpath(path)).is_relative_to(module)
+        return "" if inside else f"{path} is a link that leads out of the module"
+    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX and path != module
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+        return f"others may write to {path}. If nobody did: chmod -R go-w {path}"
+    return ""
+
+
+def find_extra(folder: Path) -> str:
+    """The first file of a module that its `SHA256SUMS` does not list, in words; "" if none."""
+    if not (folder / CHECKSUMS).is_file():
+        return ""
+    lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    listed = {line.split("  ", 1)[1] for line in lines if "  " in line}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or (not path.is_dir() and name not in listed and name != CHECKSUMS):
+            return f"{name} was put there since, as {CHECKSUMS} does not list it"
+    return ""
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of a module's content: of a line a file, its SHA-256, two spaces and its path.
+
+    That is the digest of its `SHA256SUMS`, where it has one that fits.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / CHECKSUMS)
+    lines = [f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _folder(variable, default):

@@ -28,6 +28,7 @@ class Entry:
         needs: pip names of what the module's ops need, "tensorflow-text" for example.
         build: What `mmzoo hub build` calls it; "" where it is not built.
         note: What else to know, "" for nothing.
+        sha256: `mmzoo.hub.cache.digest_of` the only module that is taken, "" for any.
     """
 
     handle: str
@@ -37,6 +38,7 @@ class Entry:
     needs: tuple[str, ...] = ()
     build: str = ""
     note: str = ""
+    sha256: str = ""
 
 
 @functools.cache

@@ -99,10 +99,14 @@ def fetch(
     handle: Handle,
     offline: Annotated[bool, typer.Option("--offline", help="Leave the network alone.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch it though it is here.")] = False,
+    sha256: Annotated[
+        str, typer.Option(help="What it must be; `mmzoo hub show` prints it. Or HANDLE#sha256=….")
+    ] = "",
 ) -> None:
     """Fetch a module unless a cache holds it whole, and print its folder."""
     from mmzoo.hub.resolve import resolve
 
+    handle = f"{handle}#sha256={sha256}" if sha256 else handle
     typer.echo(resolve(handle, offline=True if offline else None, force=force))
 
 
@@ -211,7 +215,10 @@ def _folder_lines(folder):
     variables = [spec for spec in model.variables if spec.name != "save_counter"]
     values = sum(_count(spec.shape) for spec in variables)
     kind = "TF1 format" if model.tf1 else "reusable" if model.reusable else "signatures only"
+    from mmzoo.hub.cache import digest_of
+
     yield "folder", str(folder)
+    yield "sha256", digest_of(folder)
     yield "size", f"{size / 1e6:.1f} MB, written by TensorFlow {model.tensorflow_version}"
     yield "variables", f"{len(variables)}, {values:,} values; {kind}"
     for name, signature in model.signatures.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmzoo.hub.archives import ArchiveError, unpack
 from mmzoo.hub.cache import module_folder
-from mmzoo.hub.handles import Handle
+from mmzoo.hub.handles import Handle, parse
 from mmzoo.hub.store import adding
 
 _TIMEOUT = 60  # seconds without a byte
@@ -73,10 +73,26 @@ def _by_http(handle):
     with adding(target) as folder:
         archive = folder.parent / "archive"
         request = urllib.request.Request(str(handle), headers={"User-Agent": "mmzoo"})
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+        opener = urllib.request.build_opener(_StaysPrivate)
+        with opener.open(request, timeout=_TIMEOUT) as answer:
             _receive(answer, archive, answer.headers.get("Content-Length"), handle)
         unpack(archive, folder / "module", name=str(handle))
     return target
+
+
+class _StaysPrivate(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect to https:// alone."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        try:
+            parse(newurl)
+        except ValueError as error:
+            raise OSError(f"{req.full_url} sends on to {newurl!r}. {error}") from error
+        if not newurl.lower().startswith(("https://", "http://")):
+            raise OSError(f"{req.full_url} sends on to {newurl!r}. Expected https://.")
+        if req.type == "https" and not newurl.lower().startswith("https://"):
+            raise OSError(f"{req.full_url} sends on from https:// to {newurl!r}.")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _receive(source, path, length, handle):

@@ -7,12 +7,14 @@ write `./mmzoo/NAME/VERSION`, or give a `pathlib.Path`, to mean the folder. Any 
 without a scheme is a path.
 """
 
+import dataclasses
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts that are reached over no network
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 _FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
 _OTHER_FRAMEWORKS = ("flax", "jax", "keras", "other", "pytorch", "tfjs", "tflite", "transformers")
@@ -31,12 +33,15 @@ class Handle:
         canonical: The one spelling that equal handles share; a path is absolute.
         parts: The names between the slashes, for "tfhub", "kaggle" and "mmzoo".
         version: Int, or None where the handle leaves it open.
+        sha256: What `#sha256=...` behind the handle pins, see `mmzoo.hub.cache.digest_of`; "" for
+            nothing. The canonical form is without it.
     """
 
     kind: str
     canonical: str
     parts: tuple[str, ...] = ()
     version: int | None = None
+    sha256: str = ""
 
     def __str__(self) -> str:
         return self.canonical
@@ -95,6 +100,14 @@ def parse(handle: str | os.PathLike | Handle) -> Handle:
     text = handle.strip()
     if not text or "\0" in text or "\n" in text:
         raise ValueError(f"`handle` must be one line of text. Received: {handle!r}.")
+    text, mark, pin = text.partition("#sha256=")
+    if mark:
+        if not re.fullmatch("[0-9a-fA-F]{64}", pin):
+            raise ValueError(
+                f"Expected #sha256= and 64 hexadecimal digits. Received: {handle!r}. "
+                "`mmzoo hub show` prints those of a module."
+            )
+        return dataclasses.replace(parse(text), sha256=pin.lower())
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*)://", text)
     if scheme:
         return _with_scheme(text, scheme[1].lower())
@@ -120,7 +133,7 @@ def _with_scheme(text, scheme):
         return Handle("gs", f"gs://{bucket}/{name}")
     if scheme not in ("http", "https"):
         raise ValueError(
-            f"Expected a handle that starts with https://, http://, kaggle://, gs:// or file://, "
+            f"Expected a handle that starts with https://, kaggle://, gs:// or file://, "
             f"or a path. Received: {text!r}."
         )
     url = urlsplit(text)
@@ -131,6 +144,11 @@ def _with_scheme(text, scheme):
         return _tfhub(url, text)
     if host in _KAGGLE_HOSTS:
         return _kaggle_page(url, text)
+    if scheme == "http" and host not in LOOPBACK:
+        raise ValueError(
+            f"Expected https://. Received: {text!r}. Over http:// anybody on the way can put "
+            "another program in the module's place. Use https://, or download it and give the file."
+        )
     authority = url.netloc.lower() if "@" not in url.netloc else url.netloc
     query = f"?{url.query}" if url.query else ""
     return Handle("url", f"{scheme}://{authority}{url.path.rstrip('/') or '/'}{query}")

@@ -11,8 +11,10 @@ from mmzoo.hub.cache import (
     ABSENT,
     BROKEN,
     SHIPPED,
+    UNSAFE,
     WHOLE,
     Finding,
+    digest_of,
     find_fault,
     inspect,
     module_folder,
@@ -50,7 +52,8 @@ def resolve(
         Path of a folder with `saved_model.pb`, checked to be whole.
 
     Raises:
-        ResolveError: If there is no such folder, or no cache holds the module and it can't be
+        ResolveError: If the module is not the one that `#sha256=...` pins, there is no such
+            folder, or no cache holds the module and it can't be
             fetched; lists every path that was tried, and says how to seed it.
         ArchiveError: If an archive is not to be unpacked.
         ImportError: If the client that fetches it is not installed.
@@ -58,7 +61,8 @@ def resolve(
     """
     handle = parse(handle)
     if handle.kind == "folder":
-        return _check_folder(handle.path)
+        _check_pin(handle, _check_folder(handle.path))
+        return handle.path
     if handle.kind == "archive" and not handle.path.is_file():
         if handle.path.is_dir():
             return _check_folder(handle.path)
@@ -66,6 +70,7 @@ def resolve(
     offline = offline_mode() if offline is None else offline
     findings = find(handle)
     if not force and (hit := _first_whole(findings)):
+        _check_pin(handle, hit)
         return hit
     if handle.kind == "mmzoo":
         raise ResolveError(_no_such_build(handle, findings))
@@ -77,16 +82,23 @@ def resolve(
     with locked(handle):
         findings = find(handle)  # another process may have fetched it by now
         if not force and (hit := _first_whole(findings, warn=False)):
+            _check_pin(handle, hit)
             return hit
         ours = {place.path for place in places(handle)}
         stale = [
             finding
             for finding in findings
             if finding.state == BROKEN
+            or (finding.state == UNSAFE and finding.place.cache == "mmzoo")
             or (force and finding.state != ABSENT and finding.place.path in ours)
         ]
         with replacing(stale):
-            return _fetch(handle, findings)
+            path = _fetch(handle, findings)
+            for finding in find(handle):
+                if finding.place.path == path and finding.state != WHOLE:
+                    raise ResolveError(f"Can't use {handle}: it was fetched to {finding}.")
+            _check_pin(handle, path)
+            return path
 
 
 def ships(handle: str | Handle) -> bool:
@@ -137,6 +149,17 @@ def _first_whole(findings: Iterable[Finding], warn: bool = True) -> Path | None:
         if finding.state != ABSENT and warn:
             _log.warning("mmzoo does not use the module at %s.", finding)
     return None
+
+
+def _check_pin(handle, folder):
+    """Raises unless a module is the one that its handle, or the catalogue, pins."""
+    entry = catalogue.find(handle)
+    pin = handle.sha256 or (entry.sha256 if entry else "")
+    if pin and (found := digest_of(folder)) != pin:
+        raise ResolveError(
+            f"Expected the module {handle} of SHA-256 {pin}. Received: {found}, in {folder}. It is "
+            "another module, or another version: `mmzoo hub fetch --force` fetches it again."
+        )
 
 
 def _check_folder(path):

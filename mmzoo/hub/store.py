@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mmzoo.files import sha256
-from mmzoo.hub.cache import CHECKSUMS, Finding, find_fault
+from mmzoo.files import flush, sha256
+from mmzoo.hub.cache import CHECKSUMS, WHOLE, Finding, Place, find_fault, inspect
 from mmzoo.hub.handles import Handle
 from mmzoo.hub.saved_model import SavedModelError
+from mmzoo.working_folder import working_folder
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +37,8 @@ def adding(target: Path) -> Iterator[Path]:
     Raises:
         ValueError: If what was written is no whole module.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    _make_private(target.parent)
+    with working_folder(target) as work:
         (work / "new").mkdir()
         yield work / "new"
         found = sorted((work / "new").rglob("saved_model.pb"), key=lambda p: len(p.parts))
@@ -46,15 +46,17 @@ def adding(target: Path) -> Iterator[Path]:
         if fault := find_fault(module):
             raise SavedModelError(f"Expected a SavedModel. Received one in which {fault}.")
         write_checksums(module)
-        if target.exists() and find_fault(target):
+        for path in (module, *module.rglob("*")):  # a wide umask would let others write
+            if not path.is_symlink():
+                os.chmod(path, path.stat().st_mode & ~0o022)
+        flush(module)
+        if target.exists() and inspect(Place("mmzoo", target)).state != WHOLE:
             os.rename(target, work / "old")
         try:
             os.rename(module, target)
         except OSError:  # another process was faster
             if find_fault(target):
                 raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -102,6 +104,14 @@ def locked(handle: Handle) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def _make_private(folder):
+    """Makes a folder, and those above it, to which nobody else may write, whatever the umask."""
+    if not folder.exists():
+        _make_private(folder.parent)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            folder.mkdir(mode=0o755)
 
 
 def _remove(path):

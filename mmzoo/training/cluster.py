@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -114,6 +115,9 @@ def _run_once(command, workers, logs, grace, asked, tell):
 def _start(command, workers, logs):
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
     running: list[subprocess.Popen] = []
+    end_with_us = None
+    if sys.platform == "linux":  # loaded here: between fork and exec a library may not be
+        end_with_us = functools.partial(_end_with, os.getpid(), ctypes.CDLL(None))
     for index in range(workers):
         place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         with (logs / f"worker-{index}.log").open("ab") as log:
@@ -122,15 +126,17 @@ def _start(command, workers, logs):
                     command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                     env={**os.environ, "TF_CONFIG": json.dumps(place)},
                     start_new_session=True,  # Ctrl-C reaches them through us, once
-                    preexec_fn=_end_with_us if sys.platform == "linux" else None,
+                    preexec_fn=end_with_us,
                 )
             )  # fmt: skip
     return running
 
 
-def _end_with_us():
+def _end_with(parent, libc):
     """In a worker, before its command: it gets SIGTERM where we are killed, and saves."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # killed before this line, of which the system tells nobody
+        os._exit(_PREEMPTED)
 
 
 def _watch(running, grace, asked, show):

@@ -38,10 +38,11 @@ class StepCheckpoint(keras.callbacks.Callback):
     no common folder and agree on the step. Saved are the variables of the model, of its optimizer
     and of its metrics, and what `watched` callbacks remember.
 
-    SIGTERM to any worker saves after at most `agree_every` steps, on all workers at the same one,
-    and raises `Preempted`. A gradient that is NaN or infinite is found after at most `agree_every`
-    steps: the model gets the weights of the last checkpoint, which stays, and `Diverged` names the
-    step. A checkpoint that can't be written, say on a full disk, is warned of; training goes on.
+    SIGTERM to any worker is looked at when the batch ends. One replica saves there; several save
+    after at most `agree_every` steps more, all at the same one. Then `Preempted` is raised. A
+    gradient that is NaN or infinite is found after at most `agree_every` steps: the model gets the
+    weights of the last checkpoint, which stays, and `Diverged` names the step. A checkpoint that
+    can't be written, say on a full disk, is warned of; training goes on.
 
     Use it through `fit_resumable`, last among the callbacks.
 
@@ -61,7 +62,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         self.step = 0
         self.finished = False
         self._metrics: list | None = None
-        self._asked = False
+        self._asked = self._voted = False
 
     def restore(self, model) -> None:
         """Before `fit`, on every worker: gives the model the newest checkpoint's state."""
@@ -122,7 +123,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         del logs
         self._loss_scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
         self.model.signals.begin(self.step)
-        self._asked = False
+        self._asked = self._voted = False
         self._before = signal.signal(signal.SIGTERM, self._ask)
         if self._metrics is None:
             self._save()  # what a gradient that breaks before the first checkpoint falls back to
@@ -145,7 +146,11 @@ class StepCheckpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         del logs
         before, self.step = self.step, self._begun + batch + 1
-        if before // self.agree_every < self.step // self.agree_every:
+        if self._asked and not self._voted:  # heard in the next step
+            self.model.signals.vote_to_stop()
+            self._voted = True
+        alone = self._asked and self.model.replicas == 1
+        if alone or before // self.agree_every < self.step // self.agree_every:
             self._look()
         if before // self.every < self.step // self.every and self.step % self.steps_per_epoch:
             self._save()
@@ -169,8 +174,9 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def _ask(self, number, frame):
         del number, frame
+        # No more than a flag: the signal may come in the middle of one of TensorFlow's operators,
+        # and a second one in there can wait for a lock that the first holds.
         self._asked = True
-        self.model.signals.vote_to_stop()
 
     def _look(self):
         self._check_finite()

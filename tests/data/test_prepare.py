@@ -21,6 +21,7 @@ from mmzoo.data.job_folder import JobFolderError
 from mmzoo.data.manifest import ManifestError
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.prepare import shard as shards
+from mmzoo.place_lock import PlaceInUseError
 
 pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
 ROWS = 23
@@ -268,3 +269,27 @@ def test_missing_things_are_named(tmp_path):
     for classes in ([], ["a", "a"]):
         with pytest.raises(ValueError, match="`classes` must be distinct names"):
             prepare_dataset(tmp_path / "m.csv", tmp_path / "out3", classes=classes)
+
+
+TWO = """
+import sys, time
+from mmzoo.data.prepare import pipeline, prepare_dataset
+def slow(*args):
+    print("begun", flush=True)
+    time.sleep(60)
+pipeline.make_plan = slow
+prepare_dataset(sys.argv[1], sys.argv[2])
+"""
+
+
+def test_two_runs_into_one_folder_are_told_apart(tmp_path):
+    (tmp_path / "m.csv").write_text("text\na\n")
+    command = [sys.executable, "-c", TWO, str(tmp_path / "m.csv"), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begun\n"
+        with pytest.raises(PlaceInUseError, match=f"out is being .*process {process.pid}"):
+            prepare_dataset(tmp_path / "m.csv", tmp_path / "out")
+        assert prepare_dataset(tmp_path / "m.csv", tmp_path / "other")["records"] == 1
+        process.kill()
+    assert prepare_dataset(tmp_path / "m.csv", tmp_path / "out")["records"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"m.csv", "out", "other"}

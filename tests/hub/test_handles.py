@@ -96,8 +96,8 @@ def test_paths(tmp_path, monkeypatch):
 def test_archives(name):
     assert parse(f"./{name}").kind == "archive"
     assert parse(f"gs://bucket/{name}").is_archive
-    remote = parse(f"http://Example.com:8000/{name}")
-    assert remote == Handle("url", f"http://example.com:8000/{name}")
+    remote = parse(f"https://Example.com:8000/{name}")
+    assert remote == Handle("url", f"https://example.com:8000/{name}")
     assert remote.is_archive
     assert not parse("https://example.com/m/1").is_archive
 

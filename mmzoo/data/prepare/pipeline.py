@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmzoo.data.beam_jobs import run_jobs, shown
-from mmzoo.data.job_folder import JobFolder, JobFolderError
+from mmzoo.data.job_folder import JobFolder, JobFolderError, one_run_at_a_time
 from mmzoo.data.labels import Classes
 from mmzoo.data.prepare.plan import make_plan
 from mmzoo.data.prepare.shard import SAMPLE_RATE, MakeShard
@@ -17,6 +17,7 @@ from mmzoo.data.tables import ManifestError
 from mmzoo.files import sha256
 
 
+@one_run_at_a_time
 def prepare_dataset(
     manifest,
     out,
@@ -58,6 +59,7 @@ def prepare_dataset(
     Raises:
         ManifestError: If the manifest can't be read, or lacks what is needed.
         JobFolderError: If `out` holds another data set, or part of one.
+        PlaceInUseError: If another run fills `out` at this moment.
         ImportError: If Beam is not installed.
         JobError: If a disk or a runner fails; what is done stays.
         ValueError: If an argument is out of range.

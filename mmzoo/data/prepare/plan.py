@@ -10,7 +10,7 @@ import numpy as np
 
 from mmzoo.data.labels import Classes, similar_names
 from mmzoo.data.rows import COLUMNS, MODALITIES, ManifestWarning, Rows, identity
-from mmzoo.files import beside, write_json
+from mmzoo.files import write_json
 
 __all__ = ["COLUMNS", "MODALITIES", "identity", "make_plan"]
 
@@ -65,8 +65,7 @@ def make_plan(manifest: Path, work: Path, rows_per_shard: int, columns: dict, cl
         "warnings": remarks,
         "repeated": _repeated(work, shards, digests),
     }
-    with beside(work / "plan.json") as place:
-        write_json(place, plan)
+    write_json(work / "plan.json", plan)
     return plan
 
 
