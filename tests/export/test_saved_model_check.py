@@ -22,7 +22,8 @@ def save(folder, act):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")], autograph=False)
     def run(x):
         more = act(x)
-        return {"y": x + 1.0 if more is None else x + more}
+        number = isinstance(more, tf.Tensor) and more.dtype == tf.float32
+        return {"y": x + more if number else x + 1.0}
 
     root = tf.Module()
     root.weight = tf.Variable(2.0)
@@ -138,11 +139,11 @@ PLANTED = {
         raw.DebugNanCount(input=x, tensor_name="x:0", debug_urls=[f"file://{t}"]), tf.float32
     ),
     "Abort": lambda x, t: raw.Abort(error_msg="", exit_without_error=True),
-    "EagerPyFunc": lambda x, t: tf.ensure_shape(tf.py_function(lambda v: v, [x], "float32"), [None]),
-    "FIFOQueueV2": lambda x, t: raw.FIFOQueueV2(component_types=[tf.float32]) and None,
+    "EagerPyFunc": lambda x, t: tf.py_function(lambda v: v, [x], tf.float32),
+    "FIFOQueueV2": lambda x, t: raw.FIFOQueueV2(component_types=[tf.float32]),
     "EncodeProto": lambda x, t: raw.EncodeProto(
-        sizes=[[0]], values=[], field_names=[], message_type="m", descriptor_source=str(t)
-    ) and None,
+        sizes=[[1]], values=[[[1]]], field_names=["f"], message_type="m", descriptor_source=str(t)
+    ),
 }  # fmt: skip
 
 
@@ -241,7 +242,7 @@ def leading_out(model, graph):
 
 
 CHANGES = {
-    swap_saver: "writes files", save_at_start: "writes files", save_in_signature: "writes files",
+    swap_saver: "writes files|reads other files", save_at_start: "writes files", save_in_signature: "writes files",
     save_as_implementation: "writes files|reads other files", other_prefix: "reads other files",
     function_attribute: "calls 'WriteFile'", default_attribute: "names 'WriteFile'",
     two_of_one_name: "two functions of one name", versioned: "WriteFileV9",
