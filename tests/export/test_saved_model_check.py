@@ -242,7 +242,8 @@ def leading_out(model, graph):
 
 
 CHANGES = {
-    swap_saver: "writes files|reads other files", save_at_start: "writes files", save_in_signature: "writes files",
+    swap_saver: "writes files|reads other files", save_at_start: "writes files",
+    save_in_signature: "writes files",
     save_as_implementation: "writes files|reads other files", other_prefix: "reads other files",
     function_attribute: "calls 'WriteFile'", default_attribute: "names 'WriteFile'",
     two_of_one_name: "two functions of one name", versioned: "WriteFileV9",
