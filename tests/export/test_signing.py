@@ -249,6 +249,13 @@ def test_a_link_in_a_bundle_is_refused_wherever_it_is(signed, tmp_path, name):
         load_bundle(signed)
 
 
+def test_a_link_in_the_place_of_a_servers_version_is_refused(signed):
+    (signed / "saved_model").mkdir()
+    (signed / "saved_model" / "3").symlink_to("/tmp")
+    with pytest.raises(ValueError, match="regular files.*saved_model/3 is a link"):
+        load_bundle(signed)
+
+
 def test_an_older_bundle_of_the_same_key_is_told_apart(signed, keys, monkeypatch):
     key = keys / "ours.pub"
     held = verify_bundle(signed, key, expect_version="1", expect_name="signing")
