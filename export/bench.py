@@ -14,12 +14,13 @@ import numpy as np
 from mmzoo.export import bench_results
 from mmzoo.export.bench_checks import check_answers, checked_samples
 from mmzoo.export.certificate import _size
-from mmzoo.export.manifest import FIXED, STRINGS, load_bundle, runtime_of
+from mmzoo.export.manifest import FIXED, STRINGS, runtime_of
 from mmzoo.export.runtimes.bare import THREADS
 from mmzoo.export.runtimes.process import RuntimeFailure
 from mmzoo.export.runtimes.race import WARM_UP
 from mmzoo.export.runtimes.with_parent import run_with_parent
 from mmzoo.export.samples import BATCHES
+from mmzoo.export.signing import open_bundle
 from mmzoo.files import sha256
 from mmzoo.working_folder import working_folder
 
@@ -36,6 +37,7 @@ def bench_bundle(
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
     tell: Callable[[str], object] = lambda line: None,
+    public_key=None,
 ) -> dict:
     """Measures the artifacts of a bundle on its own samples, and checks every timed answer.
 
@@ -50,6 +52,8 @@ def bench_bundle(
         rounds: Positive int; of fewer than 5 there is no interval.
         seconds: How long a batch size is timed in a round: 20 to 400 calls of each way.
         tell: Called with a line before each artifact.
+        public_key: Path of the public half of the key that must have signed the bundle; None: a
+            signature is not checked.
 
     Returns:
         What `bench.json` holds: `machine`, `settings`, `samples`, `seconds`, and `artifacts`, by
@@ -65,7 +69,7 @@ def bench_bundle(
         ParityError: If a timed answer is not the Keras model's, within what the bundle promises.
         RuntimeFailure: If an artifact does not run.
     """
-    bundle = load_bundle(path)
+    bundle = open_bundle(path, public_key)
     samples, reference = checked_samples(bundle)
     _check_settings(batches, rounds, seconds, len(samples))
     batches = sorted(set(batches))

@@ -18,6 +18,8 @@ from mmzoo.export.manifest import (
     VARIANTS,
     Bundle,
     check_bundle_place,
+    check_classes,
+    check_version,
     runtime_of,
     scores_output,
     with_strings,
@@ -53,6 +55,7 @@ def export_bundle(
     quantize: dict[str, str] | None = None,
     metric_limit: float = METRIC_LIMIT,
     about: dict[str, str] | None = None,
+    version: str = "1",
 ) -> Bundle:
     """Exports a model to every format, proves each, and only then puts it in place.
 
@@ -76,6 +79,8 @@ def export_bundle(
             held to `tolerance`. Without labels: the share of top-1 that may change.
         about: Optional dict of a heading of the model card ("Data", "Metrics", "Limits",
             "Licence") to Markdown.
+        version: The model's version, which `verify_bundle(expect_version=)` asks for: letters,
+            digits, ".", "_", "+" and "-". A signature covers it.
 
     Returns:
         The `Bundle`.
@@ -99,6 +104,8 @@ def export_bundle(
     check_bundle_place(path)
     check_tolerance(tolerance)
     check_limit(metric_limit)
+    check_version(version)
+    check_classes(classes)
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
@@ -137,6 +144,7 @@ def export_bundle(
         if "saved_model" in formats:
             write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
+        manifest["version"] = version
         manifest |= {"refused_sizes": refused, "half_precision": in_half_precision(model)}
         if "saved_model" in formats:
             manifest["formats"]["saved_model"]["signatures"] = signatures

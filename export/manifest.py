@@ -1,11 +1,12 @@
 """What a bundle says of itself: named tensors, files, checksums. Needs no TensorFlow."""
 
 import dataclasses
-import json
+import os
 import re
 from pathlib import Path
 
 from mmzoo.export.limits import check_limit
+from mmzoo.export.regular_files import check_regular_files, read_json
 from mmzoo.files import check_replaceable, sha256
 
 FORMATS = ("saved_model", "tflite", "onnx")
@@ -25,7 +26,7 @@ PATHS = {
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
-SCHEMA = 4  # goes up with each change of what a bundle holds
+SCHEMA = 5  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 FOLDER_MOBILE = "mobile"
 SUMS = "SHA256SUMS"
@@ -89,24 +90,45 @@ class Bundle:
     certificate: dict
 
 
-def load_bundle(path) -> Bundle:
-    """Reads the manifest and certificate of a bundle, or of a run that holds one.
+def find_bundle(path) -> Path:
+    """The folder of a bundle, given it or a run that holds one; of regular files alone.
+
+    Nothing in it is read.
 
     Raises:
         FileNotFoundError: If there is no bundle.
-        ValueError: If its manifest or certificate is not what we wrote.
+        ValueError: If it holds a link, a pipe, a device, or a file too large to read.
     """
     path = Path(path)
     for folder in (path, path / "bundle"):
-        if (folder / "manifest.json").is_file():
+        if os.path.lexists(folder / MANIFEST):
             break
     else:
         raise FileNotFoundError(
             f"Expected a bundle: a folder with manifest.json, or with bundle/. Received: {path}."
         )
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+        check_regular_files(folder)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"Expected a bundle of regular files. Received: {folder}, where {error}. Nothing of "
+            "it was read. Get it again from whoever made it."
+        ) from error
+    return folder
+
+
+def load_bundle(path) -> Bundle:
+    """Reads the manifest and certificate of a bundle, or of a run that holds one.
+
+    Raises:
+        FileNotFoundError: If there is no bundle.
+        ValueError: If its manifest or certificate is not what we wrote, or `find_bundle` finds
+            something else than regular files.
+    """
+    folder = find_bundle(path)
+    try:
+        manifest = read_json(folder / MANIFEST)
+        certificate = read_json(folder / "certificate.json")
         if manifest.get("schema") != SCHEMA:
             raise ValueError(f"its manifest is of schema {manifest.get('schema')}, not {SCHEMA}")
         _check_manifest(manifest)
@@ -159,7 +181,33 @@ def _check_manifest(manifest):
     for entry in manifest["formats"].values():
         if "metric_limit" in entry:
             check_limit(entry["metric_limit"])
-    _ = manifest["reference_sha256"], manifest["classes"], manifest["audio"]["sample_rate"]
+    check_version(manifest["version"])
+    _ = manifest["reference_sha256"], manifest["audio"]["sample_rate"]
+    check_classes(manifest["classes"])
+
+
+def check_version(version) -> None:
+    """Raises ValueError unless `version` can tell one bundle of a model from another."""
+    if not (
+        isinstance(version, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", version)
+    ):
+        raise ValueError(
+            "`version` must be letters, digits, '.', '_', '+' and '-', 64 at most. Received: "
+            f"version={version!r}."
+        )
+
+
+def check_classes(classes) -> None:
+    """Raises ValueError unless each class name is one line: `labels.txt` holds one a line."""
+    for k, name in enumerate(classes or ()):
+        if not isinstance(name, str):
+            raise ValueError(f"`classes` must be strings. Received: {name!r} as class {k}.")
+        # Readers of labels.txt pass over an empty line, and end a string at NUL.
+        if name.splitlines() != [name] or "\0" in name or not name.strip():
+            raise ValueError(
+                f"Expected class names of one line each, none empty. Received: {name!r} as class "
+                f"{k}. Rename it: labels.txt holds one name a line, and line k is class k."
+            )
 
 
 def signature_names(name: str, inputs: list[dict], outputs: list[dict]) -> list[str]:

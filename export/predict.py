@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmzoo.export.manifest import FIXED, STRINGS, Tensor, load_bundle, reader_of, scores_output
+from mmzoo.export.manifest import FIXED, STRINGS, Tensor, reader_of, scores_output
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.sample_inputs import (
     check_artifact,
@@ -12,9 +12,10 @@ from mmzoo.export.sample_inputs import (
     stack_texts,
     to_size,
 )
+from mmzoo.export.signing import open_bundle
 
 
-def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dict]:
+def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=None) -> list[dict]:
     """Classifies one sample.
 
     Args:
@@ -25,6 +26,8 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             model was proven on, on white; a recording becomes 16 kHz mono. Whatever the model
             takes the presence of may be left out, but not all of it.
         top: How many classes to return.
+        public_key: Path of the public half of the key that must have signed the bundle; None: a
+            signature is not checked.
 
     Returns:
         List of `{"class": name, "score": float}`, the best first.
@@ -34,7 +37,7 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5) -> list[dic
             input is missing or unknown.
         RuntimeFailure: If the runtime refuses the artifact.
     """
-    bundle = load_bundle(path)
+    bundle = open_bundle(path, public_key)
     manifest = bundle.manifest
     artifact = check_artifact(bundle, format)
     _check_values([Tensor.from_json(tensor) for tensor in manifest["inputs"]], values)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmzoo.export.manifest import SIGNATURE, changed_sums, load_bundle
+from mmzoo.export.manifest import SIGNATURE, Bundle, changed_sums, find_bundle, load_bundle
 from mmzoo.files import beside, sha256
 
 # What is raised for a missing file, no PEM, a password, a key that is not elliptic.
@@ -53,6 +53,24 @@ def sign_bundle(path, key: str | Path) -> Path:
     return bundle.path / SIGNATURE
 
 
+def open_bundle(path, public_key: str | Path | None = None) -> Bundle:
+    """Reads a bundle, after its signature where a key is given.
+
+    Args:
+        path: The bundle, or a run's folder that holds one.
+        public_key: Path of the public half of the key that must have signed it: then nothing of
+            the bundle is parsed that it did not sign. None: a signature is not checked.
+
+    Raises:
+        FileNotFoundError, ValueError: As `load_bundle`.
+        SignatureError: If the signature is missing, or does not fit the files and the key.
+    """
+    folder = find_bundle(path)
+    if public_key is not None:
+        check_signature(folder, public_key)
+    return load_bundle(folder)
+
+
 def check_signature(folder: Path, public_key: str | Path) -> None:
     """Checks that a bundle's files are those that the holder of a key signed. Runs none of them.
 
@@ -82,7 +100,9 @@ def check_signature(folder: Path, public_key: str | Path) -> None:
     except InvalidSignature as error:
         raise SignatureError(f"{expected}, whose {SIGNATURE} that key did not make.") from error
     # A file that is no signature fails in as many ways as it can be broken.
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
+    except (
+        ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, RecursionError,
+    ) as error:  # fmt: skip
         raise SignatureError(
             f"{expected}, whose {SIGNATURE} does not fit: {error or type(error).__name__}. "
             "Trust none of its files; get it anew from whoever signed it."

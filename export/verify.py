@@ -14,7 +14,6 @@ from mmzoo.export.manifest import (
     Tensor,
     changed_files,
     changed_sums,
-    load_bundle,
 )
 from mmzoo.export.samples import (
     CONCEPTS_TEST,
@@ -22,11 +21,11 @@ from mmzoo.export.samples import (
     concept_samples,
     load_samples,
 )
-from mmzoo.export.signing import check_signature
+from mmzoo.export.signing import open_bundle
 from mmzoo.files import sha256
 
 
-def verify_bundle(path, public_key=None) -> Bundle:
+def verify_bundle(path, public_key=None, *, expect_name=None, expect_version=None) -> Bundle:
     """Re-runs every check on an existing bundle: checksums, names, values, metric.
 
     A SavedModel may hold operators that write files, so one whose files were changed is not
@@ -35,7 +34,10 @@ def verify_bundle(path, public_key=None) -> Bundle:
     Args:
         path: The bundle, or a run's folder that holds one.
         public_key: Path of the public half of the key that must have signed it: then nothing of
-            a bundle is run that it did not sign. None: a signature is not checked.
+            a bundle is read that it did not sign. None: a signature is not checked.
+        expect_name: The model's name that the manifest must have. A signature alone does not
+            tell one bundle of a key from another.
+        expect_version: The version that the manifest must have.
 
     Returns:
         The `Bundle` with the new certificate (the one on disk stays as it is).
@@ -45,10 +47,15 @@ def verify_bundle(path, public_key=None) -> Bundle:
         SignatureError: If the signature is missing, or does not fit the files and the key.
         ParityError: If a check fails, with the worst output.
     """
-    bundle = load_bundle(path)
+    bundle = open_bundle(path, public_key)
     manifest, folder = bundle.manifest, bundle.path
-    if public_key is not None:
-        check_signature(folder, public_key)
+    found = {"name": manifest.get("name", manifest["model"]), "version": manifest["version"]}
+    for what, expected in (("name", expect_name), ("version", expect_version)):
+        if expected is not None and found[what] != expected:
+            raise ValueError(
+                f"Expected a bundle of the {what} {expected!r}. Received: {folder}, of the {what} "
+                f"{found[what]!r}. Nothing of it was run; get the bundle that you mean."
+            )
     if not (folder / "reference.npz").is_file():
         raise ValueError(f"Expected the reference answers. Received: none in {folder}.")
     if sha256(folder / "reference.npz") != manifest["reference_sha256"]:

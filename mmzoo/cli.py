@@ -24,6 +24,10 @@ add_recipe_commands(app)
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or a run's folder.")]
 
+PublicKey = Annotated[
+    Path | None, typer.Option(metavar="KEY.pub", help="Whose signature it must have.")
+]
+
 
 @app.callback(invoke_without_command=True)
 def version(
@@ -60,6 +64,9 @@ def export(
     metric_limit: Annotated[
         float, typer.Option(help="What a quantised artifact may lose of the metric, as a share.")
     ] = 0.005,
+    version: Annotated[
+        str, typer.Option("--version", help="The model's version, for verify --expect-version.")
+    ] = "1",
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
     ] = False,
@@ -78,9 +85,10 @@ def export(
         formats=ALL if formats == "all" else tuple(formats.split(",")),
         quantize=_pairs(quantize),
         samples=None if samples is None else load_samples(samples),
-        classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
+        classes=None if classes is None else _lines(classes.read_text(encoding="utf-8")),
         tolerance=tolerance,
         metric_limit=metric_limit,
+        version=version,
     )
     print_certificate(bundle.certificate)
     typer.echo(f"Bundle: {bundle.path}")
@@ -89,8 +97,12 @@ def export(
 @app.command()
 def verify(
     bundle: BundleFolder,
-    public_key: Annotated[
-        Path | None, typer.Option(metavar="KEY.pub", help="Whose signature it must have.")
+    public_key: PublicKey = None,
+    expect_name: Annotated[
+        str | None, typer.Option(help="The model's name that it must have.")
+    ] = None,
+    expect_version: Annotated[
+        str | None, typer.Option(help="The version that it must have; see export --version.")
     ] = None,
 ) -> None:
     """Re-run every check on a bundle; exit 1 and name the output on a breach."""
@@ -99,7 +111,9 @@ def verify(
     from mmzoo.export.manifest import SIGNATURE
 
     try:
-        checked = verify_bundle(bundle, public_key)
+        checked = verify_bundle(
+            bundle, public_key, expect_name=expect_name, expect_version=expect_version
+        )
     except ParityError as error:
         print_certificate(error.certificate)
         raise
@@ -133,6 +147,7 @@ def bench(
     out: Annotated[Path, typer.Option(help="Folder of bench.json, .png and .html.")] = Path(
         "build/bench"
     ),
+    public_key: PublicKey = None,
 ) -> None:
     """Measure each artifact beside its runtime called by hand; a wrong answer is refused."""
     import rich.console
@@ -154,6 +169,7 @@ def bench(
             formats=None if formats == "all" else formats.split(","),
             rounds=rounds,
             tell=status.update,
+            public_key=public_key,
         )
     console.print(bench_table(results))
     typer.echo(f"Written: {write_bench(out, results)}")
@@ -168,6 +184,7 @@ def predict(
     audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    public_key: PublicKey = None,
 ) -> None:
     """Classify a picture, a phrase or a recording of your own, or any two or all of them."""
     from mmzoo.export import load_bundle
@@ -175,7 +192,7 @@ def predict(
 
     given = {"image": image, "text": text, "audio": audio}
     values = {name: value for name, value in given.items() if value is not None}
-    best = predict_sample(bundle, format, values, top=top)
+    best = predict_sample(bundle, format, values, top=top, public_key=public_key)
     if as_json:
         typer.echo(json.dumps(best, ensure_ascii=False))
         return
@@ -215,6 +232,7 @@ def embed(
     batch: Annotated[int, typer.Option(min=1, help="Records a call.")] = 64,
     runner: Annotated[str, typer.Option(help="direct, flink, spark or dataflow.")] = "direct",
     workers: Annotated[int, typer.Option(min=1, help="Threads of the direct runner.")] = 2,
+    public_key: PublicKey = None,
 ) -> None:
     """Run an artifact over a corpus, to vectors in Parquet; run again it goes on.
 
@@ -233,6 +251,7 @@ def embed(
         runner=runner,
         workers=workers,
         options=context.args,
+        public_key=public_key,
     )
     names = ", ".join(f"{column['name']} ({column['dim']})" for column in found["columns"])
     typer.echo(f"{found['records']:,} records, vectors {names}: {out}")
@@ -245,11 +264,18 @@ def demo(
     bundle: BundleFolder,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser.")] = True,
+    public_key: PublicKey = None,
 ) -> None:
     """Serve a page, on this computer alone, in which the model answers to what you give it."""
     from mmzoo.export.demo.command import serve_demo
 
-    serve_demo(bundle, port=port, open_page=open_page, tell=typer.echo)
+    serve_demo(bundle, port=port, open_page=open_page, tell=typer.echo, public_key=public_key)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines of a file of class names. A form feed or the like is a part of a name, to be named."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mmzoo.export.manifest import MANIFEST, Tensor, changed_files, load_bundle, scores_output
+from mmzoo.export.manifest import MANIFEST, Tensor, changed_files, scores_output
+from mmzoo.export.signing import open_bundle
 from mmzoo.files import sha256
 
 FORMAT = "onnx"
@@ -13,11 +14,13 @@ TOKENS = (
 )
 
 
-def read_demo(path) -> tuple[dict, Path]:
+def read_demo(path, public_key=None) -> tuple[dict, Path]:
     """Reads a bundle for the page.
 
     Args:
         path: A bundle, or the folder of a run.
+        public_key: Path of the public half of the key that must have signed the bundle; None: a
+            signature is not checked.
 
     Returns:
         What `plan` tells of its manifest, with `bytes` and `sha256`, the size and the digest of
@@ -27,7 +30,7 @@ def read_demo(path) -> tuple[dict, Path]:
         FileNotFoundError: If there is no bundle.
         ValueError: If it is broken, was not proven or has no ONNX file, or as `plan` says.
     """
-    bundle = load_bundle(path)
+    bundle = open_bundle(path, public_key)
     manifest, certificate = bundle.manifest, bundle.certificate
     if FORMAT not in manifest["formats"]:
         raise ValueError(

@@ -10,8 +10,9 @@ from mmzoo.export.embed.calls import choose_calls
 from mmzoo.export.embed.sources import open_source
 from mmzoo.export.embed.stored import EMBEDDINGS, repeated_ids
 from mmzoo.export.embed.vectors import EmbedPart
-from mmzoo.export.manifest import FIXED, STRINGS, load_bundle
+from mmzoo.export.manifest import FIXED, STRINGS
 from mmzoo.export.sample_inputs import check_artifact, check_tokenizer
+from mmzoo.export.signing import open_bundle
 from mmzoo.files import sha256
 
 
@@ -29,6 +30,7 @@ def embed_corpus(
     workers: int = 1,
     options: Sequence[str] = (),
     console=None,
+    public_key=None,
 ) -> dict:
     """Runs an artifact over a corpus.
 
@@ -47,6 +49,8 @@ def embed_corpus(
             size takes one.
         runner, workers, options: See `run_jobs`.
         console: Optional `rich.console.Console` for the progress.
+        public_key: Path of the public half of the key that must have signed the bundle; None: a
+            signature is not checked.
 
     Returns:
         What `embeddings.json` holds: `bundle_sha256`, `format`, `columns` (name, signature, output,
@@ -62,7 +66,7 @@ def embed_corpus(
     data, out = Path(data), Path(out)
     if batch < 1:
         raise ValueError(f"`batch` must be a positive int. Received: batch={batch}.")
-    opened = load_bundle(bundle)
+    opened = open_bundle(bundle, public_key)
     artifact = check_artifact(opened, format)
     manifest, source = opened.manifest, open_source(data)
     identity = {

@@ -7,24 +7,18 @@ ctypes, and TensorFlow's Python package is never imported.
 
 import ctypes
 import importlib.util
-import re
 import sys
 import types
 from pathlib import Path
 
 import numpy as np
 
+from mmzoo.export.runtimes.saved_model_check import check_saved_model
+
 _STRING = 7  # TF_STRING
 _DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 9: "int64", 10: "bool"}
 _CODES = {name: code for code, name in _DTYPES.items()}
 _STRING_BYTES = 24  # sizeof(TF_TString)
-# What no model needs to compute. A SavedModel's own saving and restoring have other names.
-FILES = re.compile(
-    r"^(WriteFile|ReadFile|MatchingFiles|WholeFileReader|TextLineReader|TFRecordReader|"
-    r"FixedLengthRecordReader|TextLineDataset|TFRecordDataset|FixedLengthRecordDataset|"
-    r"EagerPyFunc|PyFunc|PyFuncStateless|Rpc|TryRpc|SaveDataset|LoadDataset|CSVDataset|"
-    r"SqlDataset|DebugIdentity)(V\d+)?$"
-)
 
 
 class _Output(ctypes.Structure):
@@ -37,16 +31,22 @@ class _Buffer(ctypes.Structure):
     ]  # fmt: skip
 
 
-def _library():
-    """Opens the wheel's libraries and declares what is used of them."""
+def _package():
+    """The folder of the wheel, whose message classes can be imported then."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.origin is None:
         raise ImportError("Expected TensorFlow's shared libraries. `pip install tensorflow`.")
     folder = Path(spec.origin).parent
     # A bare package in its place: message classes import, TensorFlow itself does not.
     package = types.ModuleType("tensorflow")
-    package.__path__ = [str(folder)]
+    package.__path__, package.__spec__ = [str(folder)], spec
     sys.modules.setdefault("tensorflow", package)
+    return folder
+
+
+def _library():
+    """Opens the wheel's libraries and declares what is used of them."""
+    folder = _package()
     ctypes.CDLL(str(next(folder.glob("libtensorflow_framework*"))), ctypes.RTLD_GLOBAL)
     library = ctypes.CDLL(str(next(folder.glob("libtensorflow_cc*"))), ctypes.RTLD_GLOBAL)
     pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
@@ -81,23 +81,10 @@ def _library():
     return library
 
 
-def _refuse_file_operators(path):
-    """Raises ValueError if a SavedModel could read or write files, or run Python, of its own."""
-    from mmzoo.hub.saved_model import find_operators
-
-    found = sorted(name for name in find_operators(path) if FILES.search(name))
-    if found:
-        raise ValueError(
-            f"Expected a SavedModel that computes and no more. Received: {path}, with the "
-            f"operators {found}, which touch files or run other code. It was not loaded."
-        )
-
-
 class Runtime:
     """A session on one signature of a SavedModel."""
 
     def __init__(self, path: Path, signature: str):
-        _refuse_file_operators(path)  # before it is loaded, which runs a part of it
         self._lib = _library()
         self._status = self._lib.TF_NewStatus()
         graph, meta = self._load(path)
@@ -121,6 +108,7 @@ class Runtime:
         self._fetches = self._places(graph, definition.outputs)
 
     def _load(self, path):
+        check_saved_model(path)  # before it is loaded, which runs a part of it
         graph, meta = self._lib.TF_NewGraph(), self._lib.TF_NewBuffer()
         tags = (ctypes.c_char_p * 1)(b"serve")
         self._session = self._lib.TF_LoadSessionFromSavedModel(

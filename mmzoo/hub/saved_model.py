@@ -21,9 +21,7 @@ _MESSAGES = {
     "MetaGraph": "info 1 Info, graph 2 Graph, signatures 5 *NamedSignature, "
     "assets 6 *Asset, objects 7 Objects",
     "Info": "tags 4 *string, tensorflow_version 5 string",
-    "Graph": "node 1 *Named, library 2 Library",
-    "Library": "function 1 *Function",
-    "Function": "node 3 *Named",
+    "Graph": "node 1 *Named",
     "Named": "name 1 string, op 2 string",
     "NamedSignature": "key 1 string, value 2 Signature",
     "Signature": "inputs 1 *NamedTensor, outputs 2 *NamedTensor",
@@ -129,23 +127,6 @@ def read_saved_model(folder: str | Path) -> SavedModel:
         assets=tuple(sorted(asset.filename for asset in graph.assets)),
         tensorflow_version=graph.info.tensorflow_version,
     )
-
-
-def find_operators(folder: str | Path) -> set[str]:
-    """The names of all operators of a SavedModel, in its graph and its functions.
-
-    Raises:
-        SavedModelError: If there is no `saved_model.pb`, or it is damaged.
-    """
-    path = Path(folder) / "saved_model.pb"
-    if not path.is_file():
-        raise SavedModelError("there is no saved_model.pb")
-    model = _parse("SavedModel", path.read_bytes(), "saved_model.pb")
-    graphs = [graph.graph for graph in model.meta_graphs]
-    found = {node.op for graph in graphs for node in graph.node}
-    return found | {
-        node.op for graph in graphs for made in graph.library.function for node in made.node
-    }
 
 
 def with_one_signature(content: bytes, name: str) -> bytes:

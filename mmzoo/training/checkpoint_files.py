@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import stat
 import warnings
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 from mmzoo.files import beside, sha256, write_json
 
 INDEX = "checkpoints.json"
+LARGEST_INDEX = 2**24  # bytes
 
 
 class CheckpointError(RuntimeError):
@@ -76,7 +79,7 @@ class CheckpointFiles:
         listed = self._listed()
         for entry in listed:
             path = self.folder / entry["file"]
-            found = sha256(path) if path.exists() else "no file"
+            found = sha256(path) if _is_regular(path) else "no file"
             if found == entry["sha256"]:
                 with np.load(path) as archive:
                     arrays = {name: archive[name] for name in archive.files}
@@ -96,12 +99,16 @@ class CheckpointFiles:
 
     def _listed(self):
         path = self.folder / INDEX
-        if not path.exists():
+        if not os.path.lexists(path):
             return []
         try:
+            if not _is_regular(path, LARGEST_INDEX):
+                raise ValueError("no regular file, or too large")
             index = json.loads(path.read_text(encoding="utf-8"))
             arguments, listed = index["arguments"], index["checkpoints"]
-        except (ValueError, KeyError, TypeError) as error:
+            for entry in listed:  # a name is opened, and in the end deleted
+                _check_entry(entry)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"Expected the list of checkpoints in {path}. Received: something else ({error}). "
                 "Delete the folder to train from the start."
@@ -112,6 +119,23 @@ class CheckpointFiles:
                 f"{arguments}. Name another folder, or delete it."
             )
         return listed
+
+
+def _check_entry(entry):
+    """Raises ValueError unless an entry names a file that `save` writes, of this folder."""
+    step, name, digest = entry["step"], entry["file"], entry["sha256"]
+    if type(step) is not int or step < 0 or name != f"step-{step:09d}.npz":
+        raise ValueError(f"the file {name!r} of step {step!r}, which is no checkpoint's name")
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"the SHA-256 {digest!r} of {name!r}")
+
+
+def _is_regular(path, limit=None):
+    """Whether there is a regular file, no link, of at most `limit` bytes."""
+    if not os.path.lexists(path):
+        return False
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and (limit is None or found.st_size <= limit)
 
 
 def _flush(file):

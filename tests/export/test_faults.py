@@ -95,8 +95,6 @@ FAULTS = {
             "samples/probability": np.full((20, 4), 0.25, "float32")}), "reference.npz"),
     "a second version for the server": (
         lambda b: shutil.copytree(b / "saved_model/1", b / "saved_model/2"), "saved_model/2"),
-    "a link in the place of a version": (
-        lambda b: (b / "saved_model/3").symlink_to("/tmp"), "saved_model/3: a link"),
     "an empty version": (lambda b: (b / "saved_model/4").mkdir(), "saved_model/4: a folder"),
     "a file that nobody wrote": (
         lambda b: (b / "saved_model/1/assets.extra/run.sh").write_text("rm -rf /"), "run.sh"),

@@ -1,7 +1,10 @@
 """Signed bundles: what a signature lets through, and all that it must not."""
 
+import contextlib
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -13,7 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from keras import layers
 
 from mmzoo.export import bench_checks, bundle, export_bundle, load_bundle, verify_bundle
+from mmzoo.export.bench import bench_bundle
+from mmzoo.export.demo.command import serve_demo
+from mmzoo.export.demo.plan import read_demo
+from mmzoo.export.embed import embed_corpus
 from mmzoo.export.manifest import changed_sums, check_bundle_place, write_sums
+from mmzoo.export.predict import predict_sample
 from mmzoo.export.samples import Samples
 from mmzoo.export.signing import SignatureError, check_signature, sign_bundle
 
@@ -56,7 +64,7 @@ def exported(tmp_path_factory):
         x = keras.Input((6,), name="x")
         made = layers.Dense(4, activation="softmax", name="probability")(x)
         export_bundle(
-            keras.Model({"x": x}, {"probability": made}), folder / name / "bundle",
+            keras.Model({"x": x}, {"probability": made}, name="signing"), folder / name / "bundle",
             samples=samples, formats=["tflite"],
         )  # fmt: skip
     return folder
@@ -133,11 +141,6 @@ def remove(signed, exported, keys):
     (signed / "model.sig").unlink()
 
 
-def link(signed, exported, keys):
-    (signed / "model.sig").rename(signed.parent / "model.sig")
-    (signed / "model.sig").symlink_to(signed.parent / "model.sig")
-
-
 def garbage(signed, exported, keys):
     (signed / "model.sig").write_bytes(b"\xff no signature")
 
@@ -166,7 +169,6 @@ def strange(signed, exported, keys):
         (another_key, "does not fit: Key mismatch"),
         (another_key_with_our_name, "whose model.sig that key did not make"),
         (remove, "which has no model.sig. `mmzoo sign` writes one"),
-        (link, "which has no model.sig"),
         (garbage, "does not fit: 'utf-8' codec"),
         (empty, "does not fit: 'verificationMaterial'"),
         (no_signatures, "does not fit: .*Trust none of its files"),
@@ -178,6 +180,118 @@ def test_what_was_not_signed_is_refused(signed, exported, keys, fault, message, 
     monkeypatch.setattr("mmzoo.export.verify.certify", None)  # no file may be run
     with pytest.raises(SignatureError, match=f"(?s)signed with the private half of .*{message}"):
         verify_bundle(signed, keys / "ours.pub")
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def endless(path):
+    path.symlink_to("/dev/zero")
+
+
+def linked(path):
+    path.symlink_to(path.parent / "MODEL_CARD.md")
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(2**34)
+
+
+def folder(path):
+    path.mkdir()
+
+
+def deep(path):
+    path.write_text("[" * 200_000)
+
+
+def listening(path):
+    with contextlib.chdir(path.parent):  # the path of a socket is short
+        socket.socket(socket.AF_UNIX).bind(path.name)
+
+
+READERS = {
+    "verify with a key": lambda b, key: verify_bundle(b, key),
+    "verify": lambda b, key: verify_bundle(b),
+    "load": lambda b, key: load_bundle(b),
+    "sign": lambda b, key: sign_bundle(b, key.with_suffix(".pem")),
+    "predict": lambda b, key: predict_sample(b, "tflite", {}),
+    "embed": lambda b, key: embed_corpus(b, b / "none", b.parent / "out"),
+    "demo": lambda b, key: read_demo(b),
+    "bench": lambda b, key: bench_bundle(b),
+}
+
+
+@pytest.mark.parametrize("fault", [fifo, endless, linked, sparse, folder, deep, listening])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "certificate.json", "SHA256SUMS", "model.sig", "reference.npz"]
+)
+def test_no_reader_waits_for_a_strange_file(signed, keys, name, fault):
+    (signed / name).unlink()
+    fault(signed / name)
+    for reader, read in READERS.items():
+        unread = fault is deep and not (name.endswith(".json") or reader == "verify with a key")
+        if unread or (fault is folder and name != "manifest.json"):
+            continue  # it has no more to say than any file that is not there
+        with pytest.raises(
+            ValueError, match="regular files|can't be read|does not fit|no model.sig"
+        ):
+            read(signed, keys / "ours.pub")
+
+
+@pytest.mark.parametrize("name", ["tflite/model.tflite", "tflite"])
+def test_a_link_in_a_bundle_is_refused_wherever_it_is(signed, tmp_path, name):
+    (signed / name).rename(tmp_path / "moved")
+    (signed / name).symlink_to(tmp_path / "moved")
+    with pytest.raises(ValueError, match="regular files.*tflite is a link"):
+        load_bundle(signed)
+
+
+def test_a_link_in_the_place_of_a_servers_version_is_refused(signed):
+    (signed / "saved_model").mkdir()
+    (signed / "saved_model" / "3").symlink_to("/tmp")
+    with pytest.raises(ValueError, match="regular files.*saved_model/3 is a link"):
+        load_bundle(signed)
+
+
+def test_an_older_bundle_of_the_same_key_is_told_apart(signed, keys, monkeypatch):
+    key = keys / "ours.pub"
+    held = verify_bundle(signed, key, expect_version="1", expect_name="signing")
+    assert held.manifest["version"] == "1"
+    monkeypatch.setattr("mmzoo.export.verify.certify", None)  # no file may be run
+    with pytest.raises(ValueError, match="of the version '2'.*of the version '1'"):
+        verify_bundle(signed, key, expect_version="2")
+    with pytest.raises(ValueError, match="of the name 'other'.*of the name 'signing'"):
+        verify_bundle(signed, key, expect_name="other")
+
+
+@pytest.mark.parametrize("name", ["predict", "embed", "demo", "bench"])
+def test_every_command_takes_a_key(signed, keys, name, monkeypatch):
+    (signed / "MODEL_CARD.md").write_text("Made by somebody else.\n")
+    key, out = keys / "ours.pub", signed.parent / "out"
+    with pytest.raises(SignatureError, match="MODEL_CARD.md"):
+        {
+            "predict": lambda: predict_sample(signed, "tflite", {}, public_key=key),
+            "embed": lambda: embed_corpus(signed, signed, out, public_key=key),
+            "demo": lambda: serve_demo(signed, public_key=key),
+            "bench": lambda: bench_bundle(signed, public_key=key),
+        }[name]()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("version", ["", " ", "1 2", "a/b", "-1", "1\n", 2, None, "1" * 65])
+def test_versions_that_could_not_be_asked_for(version, tmp_path):
+    with pytest.raises(ValueError, match="`version` must be letters"):
+        export_bundle("none.keras", tmp_path / "bundle", version=version)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\n", "\r", "a\u2028b", "a\x85b", "a\0", "", " ", 3])
+def test_class_names_are_one_line_each(name, tmp_path):
+    with pytest.raises(ValueError, match="class 1"):
+        export_bundle("none.keras", tmp_path / "bundle", classes=["fine", name])
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_checksums_alone_do_not_find_another_bundle(signed, exported, keys):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import warnings
 
 import numpy as np
@@ -102,3 +103,47 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, after):
 def test_one_is_not_enough(tmp_path):
     with pytest.raises(ValueError, match="`keep` must be 2 or more"):
         CheckpointFiles(tmp_path, keep=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["../mine.txt", "/mine.txt", "mine.txt", ".", "", "a/step-000000005.npz",
+             "step-000000005.npz\n", "step-000000006.npz", None],
+)  # fmt: skip
+def test_a_listed_name_that_is_no_checkpoints_own_deletes_nothing(tmp_path, name):
+    folder = tmp_path / "run"
+    files = CheckpointFiles(folder)
+    save(files, 5, 10)
+    for place in (tmp_path, folder):
+        (place / "mine.txt").write_text("mine")
+    index = json.loads((folder / "checkpoints.json").read_text())
+    if name == "/mine.txt":
+        name = str(tmp_path / "mine.txt")
+    index["checkpoints"][1]["file"] = name
+    (folder / "checkpoints.json").write_text(json.dumps(index))
+    for act in (lambda: save(files, 15), files.load):
+        with pytest.raises(CheckpointError, match="no checkpoint's name.*Delete the folder"):
+            act()
+    assert (tmp_path / "mine.txt").read_text() == (folder / "mine.txt").read_text() == "mine"
+
+
+def test_links_and_pipes_are_no_checkpoints(tmp_path):
+    files = CheckpointFiles(tmp_path / "run")
+    save(files, 5, 10)
+    last = tmp_path / "run" / "step-000000010.npz"
+    last.rename(tmp_path / "moved")
+    last.symlink_to(tmp_path / "moved")
+    with pytest.warns(UserWarning, match="no file"):
+        assert files.load()[0] == 5
+    last.unlink()
+    os.mkfifo(last)
+    with pytest.warns(UserWarning, match="no file"):
+        assert files.load()[0] == 5
+    index = tmp_path / "run" / "checkpoints.json"
+    index.unlink()
+    os.mkfifo(index)
+    with pytest.raises(CheckpointError, match="no regular file"):
+        files.load()
+    index.unlink()
+    index.write_text("[" * 200_000)
+    with pytest.raises(CheckpointError, match="something else"):
+        files.load()
