@@ -25,7 +25,7 @@ PATHS = {
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
-SCHEMA = 4  # goes up with each change of what a bundle holds
+SCHEMA = 5  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 FOLDER_MOBILE = "mobile"
 SUMS = "SHA256SUMS"
@@ -121,6 +121,9 @@ def load_bundle(path) -> Bundle:
 
 def _check_manifest(manifest):
     """Raises unless the manifest promises what every bundle of ours promises."""
+    from mmzoo.export.embedding import check_embedding
+    from mmzoo.export.image_fit import check_image_fit
+
     portable = {side: manifest[side] for side in ("inputs", "outputs")}
     if not manifest["formats"] or not manifest["inputs"] or not manifest["outputs"]:
         raise ValueError("it names no format, input or output")
@@ -150,6 +153,8 @@ def _check_manifest(manifest):
         for file in entry["files"]:
             if ".." in Path(file).parts or Path(file).is_absolute():
                 raise ValueError(f"the path {file!r} leads out of the bundle")
+    check_image_fit(manifest)
+    check_embedding(manifest)
     for key in ("source", "sha256", "shapes"):
         _ = manifest["samples"][key]
     if not all(isinstance(reason, str) for reason in manifest["refused_sizes"].values()):

@@ -60,6 +60,14 @@ def export(
     metric_limit: Annotated[
         float, typer.Option(help="What a quantised artifact may lose of the metric, as a share.")
     ] = 0.005,
+    image_fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stretch|pad|crop|none",
+            help="How a picture is brought to the model's size, as in training; else that of the "
+            "samples, pad for Concept-128, stretch for samples of your own.",
+        ),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
     ] = False,
@@ -81,6 +89,7 @@ def export(
         classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
         tolerance=tolerance,
         metric_limit=metric_limit,
+        image_fit=image_fit,
     )
     print_certificate(bundle.certificate)
     typer.echo(f"Bundle: {bundle.path}")
@@ -166,7 +175,7 @@ def predict(
     image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
     text: Annotated[str | None, typer.Option(help="A phrase.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to list, at most all.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Classify a picture, a phrase or a recording of your own, or any two or all of them."""
@@ -207,10 +216,11 @@ def embed(
     out: Annotated[Path, typer.Option("--output", help="Folder of the vectors.")],
     format: Annotated[str, typer.Option(help="Which artifact answers.")] = "saved_model",
     signature: Annotated[
-        str | None, typer.Option(help="What is run; else the encoders, or the whole model.")
+        str | None,
+        typer.Option(help="Comma separated, like encode_image; else the whole model."),
     ] = None,
     outputs: Annotated[
-        str, typer.Option(help="Comma separated; of the signature, else of the whole model.")
+        str, typer.Option(help="Comma separated; else the vectors, or where there are none all.")
     ] = "",
     batch: Annotated[int, typer.Option(min=1, help="Records a call.")] = 64,
     runner: Annotated[str, typer.Option(help="direct, flink, spark or dataflow.")] = "direct",
@@ -227,15 +237,21 @@ def embed(
         data,
         out,
         format=format,
-        signature=signature,
+        signature=signature.split(",") if signature else None,
         outputs=outputs.split(",") if outputs else None,
         batch=batch,
         runner=runner,
         workers=workers,
         options=context.args,
     )
-    names = ", ".join(f"{column['name']} ({column['dim']})" for column in found["columns"])
+    names = ", ".join(
+        f"{column['name']} ({column['dim']})" + ", as it is" * (not column["normalize"])
+        for column in found["columns"]
+    )
     typer.echo(f"{found['records']:,} records, vectors {names}: {out}")
+    for column in found["columns"]:
+        if column["vectors"] < found["records"]:
+            typer.echo(f"{column['name']}: of {column['vectors']:,} records, null in the others")
     if found["dead"]:
         typer.echo(f"{found['dead']:,} faults: {out / 'dead_letter.jsonl'}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data.media import inside, read_audio, read_image
+from mmzoo.data.media import IMAGE_FIT, IMAGE_FITS, inside, read_audio, read_image
 from mmzoo.data.text import encode_text
 
 _DTYPES = {"image": "uint8", "text": "uint8", "audio": "float32"}
@@ -65,6 +65,7 @@ def load_manifest(
     audio_length: int | None = None,
     sample_rate: int = 16_000,
     on_error: str = "raise",
+    image_fit: str = IMAGE_FIT,
 ) -> ManifestData:
     """Loads labelled examples from a table with `image`, `text`, `audio` and `label` columns.
 
@@ -82,6 +83,8 @@ def load_manifest(
         audio_length: Samples a waveform; longer ones are cut. None: the longest.
         sample_rate: In Hz.
         on_error: "raise", or "skip" to leave out rows with a fault and report them.
+        image_fit: How pictures are brought to `image_size`: "stretch", "pad" or "crop", see
+            `read_image`. Export the model with the same.
 
     Returns:
         A `ManifestData`.
@@ -103,13 +106,15 @@ def load_manifest(
     lengths = (text_length, audio_length, sample_rate)
     if min(length for length in lengths if length is not None) < 1:
         raise ValueError(f"Lengths and `sample_rate` must be positive. Received: {lengths}.")
+    if image_fit not in IMAGE_FITS:
+        raise ValueError(f"`image_fit` must be one of {IMAGE_FITS}. Received: {image_fit!r}.")
     if not root.is_dir():
         raise ManifestError(f"`root` must be a folder. Received: root={str(root)!r}.")
 
     names, table = _select_columns(path, columns, _read_table(path))
     known = None if classes is None else [str(name) for name in classes]
     readers = {
-        "image": lambda cell: read_image(inside(root, cell), image_size),
+        "image": lambda cell: read_image(inside(root, cell), image_size, image_fit),
         "text": lambda cell: encode_text([cell], text_length)[0],
         "audio": lambda cell: read_audio(inside(root, cell), sample_rate)[:audio_length].copy(),
         "label": lambda cell: _check_label(cell, known),

@@ -6,6 +6,8 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB
+IMAGE_FITS = ("stretch", "pad", "crop")  # how a picture is brought to a size
+IMAGE_FIT = "stretch"  # as `keras.utils.image_dataset_from_directory` does
 _PNG_END = b"IEND\xaeB`\x82"  # the last chunk's name and checksum, the same in every PNG
 
 
@@ -13,7 +15,9 @@ class MediaError(ValueError):
     """A picture or sound file that can't be read, with its name and the cause."""
 
 
-def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None = None):
+def read_image(
+    path_or_bytes: str | Path | bytes, size: tuple[int, int] | None = None, fit: str = IMAGE_FIT
+):
     """Reads a picture of any format that Pillow reads, as RGB.
 
     EXIF orientation is applied and transparency is composed on white. Palettes, greyscale,
@@ -21,8 +25,10 @@ def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None =
 
     Args:
         path_or_bytes: A file's path, or its content.
-        size: Pair `(height, width)` in pixels. The picture is scaled to fit, bilinear and
-            without distortion, and centred on white. None: the picture's own size.
+        size: Pair `(height, width)` in pixels, to which the picture is scaled, bilinear and
+            antialiased. None: the picture's own size.
+        fit: "stretch" scales each side by itself; "pad" keeps the proportions and centres the
+            picture on white; "crop" cuts it around its middle to the proportions of `size` first.
 
     Returns:
         uint8 array of shape `(height, width, 3)`, in [0, 255].
@@ -30,12 +36,14 @@ def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None =
     Raises:
         MediaError: If the file is missing, empty, truncated, no picture, above
             `MAX_PIXELS`, or has pixels without a known range (float, 32-bit).
-        ValueError: If `size` is not two positive ints.
+        ValueError: If `size` is not two positive ints, or there is no such fit.
     """
     from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"`size` must be two positive ints. Received: size={size}.")
+    if fit not in IMAGE_FITS:
+        raise ValueError(f"`fit` must be one of {IMAGE_FITS}. Received: fit={fit!r}.")
     name, file = _open(path_or_bytes, "an image")
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     lenient = ImageFile.LOAD_TRUNCATED_IMAGES  # another library may have set it
@@ -67,7 +75,7 @@ def read_image(path_or_bytes: str | Path | bytes, size: tuple[int, int] | None =
         ) from error
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
-    return np.array(image if size is None else _letterbox(image, *size))
+    return np.array(image if size is None else _to_size(image, *size, fit))
 
 
 def read_audio(path_or_bytes: str | Path | bytes, sample_rate: int = 16_000) -> np.ndarray:
@@ -197,6 +205,20 @@ def _narrow(image, name):
         )
     pixels = np.where(pixels == image.info.get("transparency"), 65535, pixels)
     return Image.fromarray(((pixels.astype("int64") + 128) // 257).astype("uint8"))
+
+
+def _to_size(image, height, width, fit):
+    """The picture at that size. The page, the phones' classes and `export.pictures` do the same."""
+    from PIL import Image
+
+    if fit == "pad":
+        return _letterbox(image, height, width)
+    if fit == "crop":
+        tall = min(image.height, max(1, image.width * height // width))
+        wide = min(image.width, max(1, image.height * width // height))
+        left, top = (image.width - wide) // 2, (image.height - tall) // 2
+        image = image.crop((left, top, left + wide, top + tall))
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _letterbox(image, height, width):

@@ -25,6 +25,7 @@ def page(tmp_path_factory):
         "model": "none", "inputs": [text], "classes": ["a", "b"],
         "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 2]}],
         "audio": {"sample_rate": 16_000}, "samples": {"shapes": {"text": [5]}},
+        "image_fit": {},
     }) | {"bytes": 0}  # fmt: skip
     artifact = tmp_path_factory.mktemp("media") / "model.onnx"
     artifact.write_bytes(b"no model")

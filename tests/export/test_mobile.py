@@ -69,6 +69,7 @@ def manifest_of(model, **entries):
         "text": "UTF-8 bytes, zero padded",
         "audio": {"sample_rate": 16_000, "channels": 1, "range": [-1, 1]},
         "samples": {"shapes": {t.name: shapes.get(t.name, []) for t in inputs}},
+        "image_fit": {"image": {"fit": "none", "size": None}},
         "formats": {"tflite": {"path": "tflite/model.tflite"}}, **entries,
     }  # fmt: skip
 
