@@ -98,7 +98,7 @@ def _outputs(model):
 def _is_activated(tensor):
     """Whether what makes a tensor gives scores; looks into models that are layers."""
     operation, _, index = tensor._keras_history
-    while hasattr(operation, "_outputs_struct"):
+    while hasattr(operation, "_outputs_struct") or hasattr(operation, "_functional"):
         tensor = operation.outputs[index]
         operation, _, index = tensor._keras_history
     activation = getattr(operation, "activation", None)
@@ -141,8 +141,9 @@ def _trace(model, given):
             everything = frozenset().union(*(found[id(tensor)] for tensor in taken))
             own = [everything] * len(made)
             arguments = [*node.arguments.args, *node.arguments.kwargs.values()]
-            if isinstance(operation, HideAbsent) and isinstance(arguments[0], dict):
-                own = [found[id(arguments[0][name])] for name in sorted(arguments[0])]
+            if isinstance(operation, HideAbsent):
+                hidden = (node.arguments.args or [node.arguments.kwargs["inputs"]])[0]
+                own = [found[id(hidden[name])] for name in sorted(hidden)]
             elif hasattr(operation, "_outputs_struct") and _same(operation, arguments):
                 passed = zip(operation.inputs, keras.tree.flatten(arguments[0]), strict=True)
                 inner = _trace(operation, {id(t): found[id(value)] for t, value in passed})
@@ -154,8 +155,11 @@ def _trace(model, given):
 
 def _same(model, arguments):
     """Whether a model that is a layer was called with its own structure, and no more."""
+    import keras
+
     struct, first = model._inputs_struct, arguments[0]
-    if len(arguments) != 1 and any(value is not None for value in arguments[1:]):
+    more = keras.tree.flatten(arguments[1:])  # `mask`, which is mostly None
+    if any(isinstance(value, keras.KerasTensor) for value in more):
         return False
     if isinstance(struct, dict) or isinstance(first, dict):
         return isinstance(struct, dict) and isinstance(first, dict) and set(struct) == set(first)

@@ -249,6 +249,8 @@ def embed(
         for column in found["columns"]
     )
     typer.echo(f"{found['records']:,} records, vectors {names}: {out}")
+    for name, needs in found["left_out"].items():
+        typer.echo(f"{name}: left out, since no record has {' and '.join(needs)}")
     for column in found["columns"]:
         if column["vectors"] < found["records"]:
             typer.echo(f"{column['name']}: of {column['vectors']:,} records, null in the others")

@@ -101,32 +101,39 @@ def choose_calls(
     return calls
 
 
-def fit_calls(calls: list[Call], present: set[str]) -> list[Call]:
+def fit_calls(
+    calls: list[Call], present: set[str], *, asked: bool
+) -> tuple[list[Call], list[Column]]:
     """The calls that a corpus can be given to, with the columns that it has vectors of.
 
     Args:
         calls: What `choose_calls` returned.
         present: Modalities that some record has.
+        asked: Whether the columns were asked for by name: then none is left out.
+
+    Returns:
+        The calls, and the columns that are left out since all records lack what they need.
 
     Raises:
-        ValueError: If nothing is left.
+        ValueError: If nothing is left, or what was asked for can't be had.
     """
-    fitting = []
+    fitting, lacking = [], []
     for call in calls:
         columns = tuple(column for column in call.columns if column.can_answer(present))
+        lacking += [(call, column) for column in call.columns if column not in columns]
         if columns:
             fitting.append(dataclasses.replace(call, columns=columns))
-    if not fitting:
-        column = calls[0].columns[0]
+    if not fitting or (asked and lacking):
+        call, column = lacking[0]
         needed = sorted(column.needs) or ["one of", *sorted(column.of)]
         raise ValueError(
-            f"Expected a corpus with {' '.join(needed)}, which {column.output!r} of "
-            f"{calls[0].signature!r} is made of. Received: one with "
-            f"{' '.join(sorted(present)) or 'nothing'}. Choose another --signature, add what is "
-            "missing, or export a model with presence inputs (mmzoo.fusion.presence_inputs), which "
-            "can do without."
+            f"Expected a corpus with {' '.join(needed)}, of which {column.output!r} of "
+            f"{call.signature!r} is made. Received: one with "
+            f"{' '.join(sorted(present)) or 'nothing'}. Choose other --outputs or another "
+            "--signature, add what is missing, or export a model with presence inputs "
+            "(mmzoo.fusion.presence_inputs), which can do without."
         )
-    return fitting
+    return fitting, [column for _, column in lacking]
 
 
 def _call(name, described, rule, outputs):

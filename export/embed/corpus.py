@@ -52,7 +52,8 @@ def embed_corpus(
 
     Returns:
         What `embeddings.json` holds: `bundle_sha256`, `format`, `columns` (name, signature, output,
-        dim, normalize, and the count of `vectors`), `records`, `parts` (name, records, SHA-256),
+        dim, normalize, and the count of `vectors`), `left_out` (dict of a column that no record has
+        a vector of to the modalities that it needs), `records`, `parts` (name, records, SHA-256),
         `dead` (count; `dead_letter.jsonl` has the reasons) and `source`.
 
     Raises:
@@ -90,7 +91,8 @@ def embed_corpus(
         return folder.description
     try:
         counts, present = source.plan(folder.work)
-        calls = fit_calls(calls, present)
+        asked = signature is not None or outputs is not None
+        calls, left_out = fit_calls(calls, present, asked=asked)
     except ValueError:
         if not folder.done():  # nothing is begun, so `out` can take other arguments
             shutil.rmtree(out if is_new else folder.work)
@@ -126,6 +128,7 @@ def embed_corpus(
         "columns": [
             row | {"vectors": vectors[row["name"]]} for call in calls for row in call.rule()
         ],
+        "left_out": {column.name: sorted(column.needs) for column in left_out},
         "records": sum(report["records"] for report in reports),
         "parts": [{k: report[k] for k in ("name", "records", "sha256")} for report in reports],
     }
@@ -141,7 +144,9 @@ def _no_vector(calls, reports):
         for call in calls
         for c in call.columns
     )
-    first = f" The first of {len(dead):,} faults: {dead[0]['id']}: {dead[0]['reason']}" * bool(dead)
+    first = ""
+    if dead:
+        first = f" The first of {len(dead):,} faults: {dead[0]['id']}: {dead[0]['reason']}"
     return (
         f"Expected at least one record with a vector. Received: {records:,} records, none of which "
         f"has one: {wanted}, which no record has whole.{first} Add what is missing, or choose "
