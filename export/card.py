@@ -67,7 +67,8 @@ def _pictures(manifest):
         if tensor["name"] in manifest["image_fit"]:
             fit = fit_of(manifest, tensor["name"])
             any_size = None in tensor["shape"][1:3] and fit.size is not None
-            text += f" `{tensor['name']}` ({fit.fit}): a picture of another size is {fit.words()}"
+            whose = "each picture is taken" if fit.size is None else "a picture of another size is"
+            text += f" `{tensor['name']}` ({fit.fit}): {whose} {fit.words()}"
             text += ", the size of the samples; the model itself takes any" * any_size + "."
     return text
 
