@@ -41,7 +41,7 @@ def describe_embedding(model, manifest: dict, answers: dict) -> dict:
         name = tensor["name"]
         if width(tensor) is None:
             continue
-        vector = width(tensor) > 1 and name != scores and not SCORES.search(name)
+        vector = (width(tensor) or 0) > 1 and name != scores and not SCORES.search(name)
         if vector and not VECTORS.search(name):
             vector = not _is_activated(tensors[name])
         if vector and name in answers:

@@ -148,7 +148,7 @@ def _call(name, described, rule, outputs):
                 f"float32). Received: {name!r} with the input {tensor.name!r}, {tensor.dtype} "
                 f"{list(tensor.shape)}. Choose another --signature."
             )
-    widths = {t["name"]: width(t) for t in described["outputs"] if width(t) is not None}
+    widths = {t["name"]: size for t in described["outputs"] if (size := width(t)) is not None}
     if not widths:
         found = ", ".join(f"{t['name']} {t['dtype']} {t['shape']}" for t in described["outputs"])
         raise ValueError(
