@@ -1,5 +1,6 @@
 """A bundle: the artifacts of one model, their manifest and their certificate."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from mmzoo._version import __version__
 from mmzoo.export.card import model_card
 from mmzoo.export.certificate import certify, raise_on_breach
+from mmzoo.export.embedding import describe_embedding
+from mmzoo.export.image_fit import choose_fit, describe_image_fit
 from mmzoo.export.limits import check_limit
 from mmzoo.export.manifest import (
     FIXED,
@@ -29,6 +32,7 @@ from mmzoo.export.mobile import write_mobile
 from mmzoo.export.model_checks import check_padding
 from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.prove import answers, choose_parts, describe_signatures, in_half_precision
+from mmzoo.export.sample_checks import check_labels
 from mmzoo.export.samples import CONCEPTS_TEST, Samples, default_samples
 from mmzoo.export.serving import write_serving
 from mmzoo.export.signature import describe, load_model
@@ -56,6 +60,7 @@ def export_bundle(
     metric_limit: float = METRIC_LIMIT,
     about: dict[str, str] | None = None,
     version: str = "1",
+    image_fit: str | None = None,
 ) -> Bundle:
     """Exports a model to every format, proves each, and only then puts it in place.
 
@@ -81,6 +86,12 @@ def export_bundle(
             "Licence") to Markdown.
         version: The model's version, which `verify_bundle(expect_version=)` asks for: letters,
             digits, ".", "_", "+" and "-". A signature covers it.
+        image_fit: How `predict`, `embed`, the page and the phones' classes bring a picture to the
+            size that the model takes: as its training pictures were. "stretch" scales each side by
+            itself, "pad" keeps the proportions and centres the picture on white, "crop" cuts it
+            around its middle first; "none" leaves it as it is, for a model that takes any size,
+            whose pictures are otherwise brought to the samples' size. None: that of the samples;
+            else "pad" for Concept-128, and "stretch" for samples of your own.
 
     Returns:
         The `Bundle`.
@@ -109,10 +120,18 @@ def export_bundle(
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
+    scored = describe_signatures("", inputs, outputs)["portable"] | {"classes": classes}
     for name in set(STRINGS) & set(formats):
         check_strings(name, model, tokenizers)
     samples = default_samples(inputs, tokenizers) if samples is None else samples
     samples = samples.with_ids(tokenizers).fit(inputs)
+    concepts = samples.source == CONCEPTS_TEST
+    fit = choose_fit(image_fit, samples.image_fit, concepts)
+    pictures = describe_image_fit(scored["inputs"], shapes_of(samples), fit)
+    samples = dataclasses.replace(samples, image_fit=fit if pictures else "")
+    scores = scores_output(scored)
+    widths = {tensor.name: tensor.shape[-1] for tensor in outputs}
+    check_labels(samples.name, samples.labels, widths[scores] if scores else None)
     parts = {}
     if "saved_model" in formats:
         parts = choose_parts(model, tokenizers, samples)
@@ -145,6 +164,10 @@ def export_bundle(
             write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
         manifest["version"] = version
+        manifest |= {
+            "image_fit": pictures,
+            "embedding": describe_embedding(model, manifest, reference["samples"]),
+        }
         manifest |= {"refused_sizes": refused, "half_precision": in_half_precision(model)}
         if "saved_model" in formats:
             manifest["formats"]["saved_model"]["signatures"] = signatures
@@ -172,6 +195,11 @@ def export_bundle(
         (place / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         write_sums(place)
     return Bundle(path, manifest, certificate)
+
+
+def shapes_of(samples: Samples) -> dict:
+    """Dict of input name to a sample's shape."""
+    return {name: list(value.shape[1:]) for name, value in samples.inputs.items()}
 
 
 def _fixed(manifest, samples, reference):
@@ -216,7 +244,7 @@ def _manifest(place, model, inputs, outputs, formats, samples, classes, toleranc
             "source": samples.source,
             "count": len(samples),
             "sha256": samples.sha256(),
-            "shapes": {name: list(value.shape[1:]) for name, value in samples.inputs.items()},
+            "shapes": shapes_of(samples),
         },
         "reference_sha256": sha256(place / "reference.npz"),
         "tolerance": tolerance,

@@ -1,5 +1,7 @@
 """The model card of a bundle: what it takes and gives, how well, and what is not known."""
 
+from mmzoo.export.image_fit import fit_of
+
 
 def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> str:
     """Writes the card, in Markdown.
@@ -27,7 +29,7 @@ def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> 
     lines += [
         "",
         f"Text: {manifest['text']}. Audio: {audio['sample_rate']:,} Hz, mono, in [-1, 1]. "
-        "Pictures: RGB, 0 to 255."
+        f"Pictures: RGB, 0 to 255.{_pictures(manifest)}"
         + (" May be absent: " + ", ".join(present) + ".")
         * bool(present),
         "",
@@ -56,6 +58,19 @@ def model_card(manifest: dict, certificate: dict, about: dict | None = None) -> 
     for heading, text in about.items():
         lines += ["", f"## {heading}", "", text]
     return "\n".join(lines) + "\n"
+
+
+def _pictures(manifest):
+    """How pictures are brought to size, as sentences."""
+    text = ""
+    for tensor in manifest["inputs"]:
+        if tensor["name"] in manifest["image_fit"]:
+            fit = fit_of(manifest, tensor["name"])
+            any_size = None in tensor["shape"][1:3] and fit.size is not None
+            whose = "each picture is taken" if fit.size is None else "a picture of another size is"
+            text += f" `{tensor['name']}` ({fit.fit}): {whose} {fit.words()}"
+            text += ", the size of the samples; the model itself takes any" * any_size + "."
+    return text
 
 
 def artifacts_table(certificate: dict) -> list[str]:

@@ -143,6 +143,9 @@ def load_bundle(path) -> Bundle:
 
 def _check_manifest(manifest):
     """Raises unless the manifest promises what every bundle of ours promises."""
+    from mmzoo.export.embedding import check_embedding
+    from mmzoo.export.image_fit import check_image_fit
+
     portable = {side: manifest[side] for side in ("inputs", "outputs")}
     if not manifest["formats"] or not manifest["inputs"] or not manifest["outputs"]:
         raise ValueError("it names no format, input or output")
@@ -172,6 +175,8 @@ def _check_manifest(manifest):
         for file in entry["files"]:
             if ".." in Path(file).parts or Path(file).is_absolute():
                 raise ValueError(f"the path {file!r} leads out of the bundle")
+    check_image_fit(manifest)
+    check_embedding(manifest)
     for key in ("source", "sha256", "shapes"):
         _ = manifest["samples"][key]
     if not all(isinstance(reason, str) for reason in manifest["refused_sizes"].values()):

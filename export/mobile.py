@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
+from mmzoo.export.image_fit import NONE, fit_of
 from mmzoo.export.manifest import FIXED, FOLDER_MOBILE, STRINGS, runtime_of, scores_output
 from mmzoo.export.tflite_metadata import LABELS
 
@@ -61,6 +62,8 @@ def write_mobile(place: Path, manifest: dict) -> None:
         "inputs": [_input(t, manifest) for t in manifest["inputs"]],
         "outputs": [_output(t, k) for k, t in enumerate(manifest["outputs"])],
     }  # fmt: skip
+    fits = {entry["fit"] for entry in manifest["image_fit"].values()}
+    values["fit"] = next(iter(fits), NONE)  # a bundle has one for all of its pictures
     values["roles"] = {each["role"] for each in values["inputs"]}
     for name, template in FILES.items():
         text = environment.get_template(template).render(values)
@@ -81,7 +84,11 @@ def _input(tensor, manifest):
     elif tensor["name"] == "audio" and tensor["dtype"] == "float32" and len(shape) == 1:
         role = "sound"
     words = WORDS.get(role, f"{tensor['dtype']} of shape {shape}").format(**manifest["audio"])
-    if role in WORDS and None not in shape:
+    if role == "picture":
+        fit = fit_of(manifest, tensor["name"])
+        shape = [*(fit.size or (None, None)), 3]
+        words += f"; of another size, {fit.words()}" * (fit.size is not None)
+    elif role in WORDS and None not in shape:
         words += f"; fitted to {' x '.join(map(str, shape))}"
     optional = tensor["name"] in roles
     return {

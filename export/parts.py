@@ -6,6 +6,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from mmzoo.data.media import IMAGE_FIT
+from mmzoo.export.image_fit import NONE
 from mmzoo.export.manifest import Tensor
 from mmzoo.export.parity import compare
 from mmzoo.export.pictures import decode_pictures
@@ -38,7 +40,9 @@ class Part:
         }
 
 
-def find_parts(model: keras.Model, tokenizers=(), picture_size=None) -> dict[str, Part]:
+def find_parts(
+    model: keras.Model, tokenizers=(), picture_size=None, image_fit=IMAGE_FIT
+) -> dict[str, Part]:
     """Every part that a model has.
 
     Args:
@@ -46,6 +50,7 @@ def find_parts(model: keras.Model, tokenizers=(), picture_size=None) -> dict[str
         tokenizers: Those.
         picture_size: Height and width that pictures of any size are fitted into, where the
             model takes any.
+        image_fit: How they are: one of `image_fit.FITS`.
 
     Returns:
         Dict of signature to `Part`:
@@ -68,7 +73,7 @@ def find_parts(model: keras.Model, tokenizers=(), picture_size=None) -> dict[str
         found = _part(inputs, lambda values: explain(model, values))
         parts |= {"explain": found} if found.outputs else {}
     if any(tensor.name == "image" for tensor in inputs):
-        found = _encoded(model, inputs, outputs, tokenizers, picture_size)
+        found = _encoded(model, inputs, outputs, tokenizers, picture_size, image_fit)
         parts |= {"encoded": found} if found is not None else {}
     return parts
 
@@ -126,7 +131,7 @@ def _encode(towers, tensor):
     return _part([tensor], function)
 
 
-def _encoded(model, inputs, outputs, tokenizers, picture_size):
+def _encoded(model, inputs, outputs, tokenizers, picture_size, image_fit):
     """The model with encoded pictures and strings, or None if its pictures have no size."""
     image = next(tensor for tensor in inputs if tensor.name == "image")
     if image.dtype != "uint8" or len(image.shape) != 4 or image.shape[3] != 3:
@@ -135,7 +140,7 @@ def _encoded(model, inputs, outputs, tokenizers, picture_size):
         picture_size = image.shape[1:3]
     # Tokens a byte of strings have no length that all batches share.
     free = any(size is None for tensor in outputs for size in tensor.shape[1:])
-    if picture_size is None or free:
+    if picture_size is None or image_fit == NONE or free:
         return None
     strings: dict[str, Tensor] = {}
     for tensor in inputs:
@@ -147,7 +152,7 @@ def _encoded(model, inputs, outputs, tokenizers, picture_size):
 
     def function(values):
         values = dict(values)
-        values["image"] = decode_pictures(values.pop("image_bytes"), picture_size)
+        values["image"] = decode_pictures(values.pop("image_bytes"), picture_size, image_fit)
         for tokenizer in tokenizers:
             values |= tokenizer.ids(values.pop(tokenizer.source))
         return call(model, with_bytes(inputs, values))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mmzoo.export.image_fit import fit_of
 from mmzoo.export.manifest import FIXED, STRINGS, Tensor, reader_of, scores_output
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.sample_inputs import (
@@ -22,10 +23,10 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=
         path: A bundle, or the folder of a run.
         format: "saved_model", "tflite", "onnx", or a variant that the bundle has.
         values: One entry for each input of the model: `image`, a picture's path; `text`, a
-            string; `audio`, a recording's path. A picture is fitted into the size that the
-            model was proven on, on white; a recording becomes 16 kHz mono. Whatever the model
-            takes the presence of may be left out, but not all of it.
-        top: How many classes to return.
+            string; `audio`, a recording's path. A picture is brought to size as the manifest's
+            `image_fit` says; a recording becomes 16 kHz mono. Whatever the model takes the
+            presence of may be left out, but not all of it.
+        top: How many classes to return; of fewer, all.
         public_key: Path of the public half of the key that must have signed the bundle; None: a
             signature is not checked.
 
@@ -33,10 +34,12 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=
         List of `{"class": name, "score": float}`, the best first.
 
     Raises:
-        FileNotFoundError, ValueError: If there is no such bundle, format or file, or if an
-            input is missing or unknown.
+        FileNotFoundError, ValueError: If there is no such bundle, format or file, if an input is
+            missing, unknown, or empty, or `top < 1`.
         RuntimeFailure: If the runtime refuses the artifact.
     """
+    if top < 1:
+        raise ValueError(f"`top` must be a positive int. Received: top={top}.")
     bundle = open_bundle(path, public_key)
     manifest = bundle.manifest
     artifact = check_artifact(bundle, format)
@@ -53,7 +56,8 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=
         for tensor in manifest["formats"][format]["signatures"]["portable"]["inputs"]
     ]
     rate = manifest["audio"]["sample_rate"]
-    samples = [{name: read_value(name, value, shapes, rate) for name, value in values.items()}]
+    fit = fit_of(manifest)
+    samples = [{name: read_value(name, value, fit, rate) for name, value in values.items()}]
     inputs = stack_inputs(tensors, samples, shapes)
     if format not in STRINGS and any(tensor.tokens_of for tensor in tensors):
         tokenizer, texts = check_tokenizer(bundle), stack_texts(tensors, samples)
@@ -81,6 +85,12 @@ def _check_values(tensors, values):
                * bool(missing))
             + (f"Unknown: {', '.join(sorted(unknown))}. " * bool(unknown))
         )  # fmt: skip
+    text = values.get("text")
+    if text is not None and not str(text).strip():
+        raise ValueError(
+            "Expected a text. Received an empty one. "
+            + ("Leave it out: the model can do without." if "text" in optional else "Write one.")
+        )
     if not values:
         raise ValueError(
             f"Expected at least one of {', '.join(names)}. Received: nothing, of which the model "

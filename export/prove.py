@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.data.media import IMAGE_FIT
 from mmzoo.export.answer_at import Refused, answer_at
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
@@ -84,7 +85,7 @@ def choose_parts(model: keras.Model, tokenizers, samples: Samples) -> dict:
     """
     image = samples.inputs.get("image")
     size = None if image is None or image.ndim != 4 else image.shape[1:3]
-    parts = find_parts(model, tokenizers, size)
+    parts = find_parts(model, tokenizers, size, samples.image_fit or IMAGE_FIT)
     subsets = draw_subsets(samples, describe(model, tokenizers)[0])
     if subsets is not None and "fuse" in parts:
         few = {name: value[:FEW] for name, value in subsets.blank.inputs.items()}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo.data import encode_text, read_audio, read_image
+from mmzoo.export.image_fit import ImageFit
 from mmzoo.export.manifest import FIXED, PATHS, Bundle, Tensor, changed_files
 from mmzoo.files import sha256
 
@@ -50,20 +51,20 @@ def check_tokenizer(bundle: Bundle) -> Path:
     return check_artifact(bundle, "saved_model")
 
 
-def read_value(modality: str, value, shapes: dict, sample_rate: int):
+def read_value(modality: str, value, fit: ImageFit, sample_rate: int):
     """What a sample holds of a modality, as `stack_inputs` takes it.
 
     Args:
         modality: "image", "text" or "audio".
         value: A text; of a picture or a recording its path. Or the content of any as bytes.
-        shapes: As in the bundle's manifest; a picture is fitted into its size, on white.
+        fit: How a picture is brought to size.
         sample_rate: Of the recording, in Hz; it becomes mono.
 
     Raises:
         ValueError: If it can't be read, or there is no such modality.
     """
     if modality == "image":
-        return read_image(value, size=tuple(shapes["image"][:2]))
+        return read_image(value) if fit.size is None else read_image(value, fit.size, fit.fit)
     if modality == "audio":
         return read_audio(value, sample_rate=sample_rate)
     if modality != "text":
@@ -139,6 +140,11 @@ def to_size(inputs: dict, shapes: dict) -> dict:
     made = {}
     for name, value in inputs.items():
         shape = tuple(shapes[name])
+        if value.ndim == 4 and value.shape[1:] != shape:  # a black edge is no part of a picture
+            raise TooLargeError(
+                f"Expected a picture of the size {shape}, which {FIXED} is made for. "
+                f"Received: {value.shape[1:]}. Use --format tflite, which takes any."
+            )
         missing = [size - have for have, size in zip(value.shape[1:], shape, strict=True)]
         if min([0, *missing]) < 0:
             raise TooLargeError(

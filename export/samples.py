@@ -9,6 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo.export.manifest import Tensor
+from mmzoo.export.sample_checks import (
+    check_arrays,
+    check_finite_values,
+    check_names,
+    check_presence,
+)
 
 BATCHES = (1, 3, 17)
 CONCEPTS_TEST = "concept128/test"
@@ -39,26 +45,26 @@ class Samples:
         source: "concept128/test", which is drawn anew at each check, or "file".
         texts: Dict of the name of a text to uint8 bytes `(samples, length)`, for the inputs
             that are token ids.
+        image_fit: How the pictures were brought to size, one of `image_fit.FITS`, which is then
+            how `predict` and `embed` do it; "" where that is not known.
+        path: The user's file that they were read from: its arrays must be the model's inputs,
+            all of them, and finite. "" for others.
     """
 
     inputs: dict
     labels: np.ndarray | None = None
     source: str = "file"
     texts: dict = dataclasses.field(default_factory=dict)
+    image_fit: str = ""
+    path: str = ""
 
     def __post_init__(self):
-        counts = {name: len(value) for name, value in self.inputs.items()}
-        if len(set(counts.values())) != 1 or min(counts.values()) < max(BATCHES):
-            raise ValueError(
-                f"Expected at least {max(BATCHES)} samples, as many of each input. "
-                f"Received: {counts}."
-            )
-        labels = self.labels
-        if labels is not None and (labels.shape != (len(self),) or labels.dtype.kind not in "iu"):
-            raise ValueError(
-                f"Expected {len(self)} integer labels. "
-                f"Received: {labels.dtype} of shape {labels.shape}."
-            )
+        check_arrays(self.name, {**self.inputs, **self.texts}, self.labels, max(BATCHES))
+
+    @property
+    def name(self) -> str:
+        """What messages call them."""
+        return self.path or "`samples`"
 
     def __len__(self):
         return len(next(iter(self.inputs.values())))
@@ -105,12 +111,18 @@ class Samples:
             ValueError: If an input has no samples, or they differ from it in dtype or shape.
         """
         names = [tensor.name for tensor in tensors]
+        if self.path:
+            check_names(self.name, self.inputs, tensors)
+        if self.path or any(
+            tensor.presence_of and tensor.name in self.inputs for tensor in tensors
+        ):
+            check_presence(self.name, self.inputs, tensors)
         present = {t.name: np.ones(len(self), bool) for t in tensors if t.presence_of}
         inputs = present | self.inputs
         missing = sorted(set(names) - set(inputs))
         if missing:
             raise ValueError(
-                f"Expected samples of every input. Received none of {missing}, only "
+                f"{self.name}: expected samples of every input. Received none of {missing}, only "
                 f"{sorted(self.inputs)}. Pass an .npz file with an array an input."
             )
         for tensor in tensors:
@@ -121,9 +133,13 @@ class Samples:
             )
             if not fits or value.dtype != tensor.dtype:
                 raise ValueError(
-                    f"Expected samples of {tensor.name!r} as {tensor.dtype} of shape "
+                    f"{self.name}: expected samples of {tensor.name!r} as {tensor.dtype} of shape "
                     f"{tensor.shape}. Received: {value.dtype} of shape {value.shape}."
+                    + f" Convert it: {tensor.name}.astype({tensor.dtype!r}). "
+                    * fits
                 )
+        if self.path:
+            check_finite_values(self.name, inputs)
         return dataclasses.replace(self, inputs={name: inputs[name] for name in names})
 
     def save(self, path: Path, names=None) -> None:
@@ -135,6 +151,8 @@ class Samples:
             arrays |= {f"text/{name}": value for name, value in self.texts.items()}
             if self.labels is not None:
                 arrays["labels"] = self.labels
+            if self.image_fit:
+                arrays["image_fit"] = np.array(self.image_fit)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
@@ -151,22 +169,44 @@ def concept_samples() -> Samples:
     return Samples(inputs, labels, CONCEPTS_TEST)
 
 
-def load_samples(path: Path) -> Samples:
+def load_samples(path: Path, *, stored: bool = False) -> Samples:
     """Reads an .npz file: an array an input (`image` or `input/image`), maybe `labels`.
 
+    A string `image_fit` in it says how its pictures were brought to size.
+
+    Args:
+        path: The file.
+        stored: Whether it is a bundle's own, whose values were checked before.
+
     Raises:
-        ValueError: If the file is missing, is no .npz archive, or holds too few samples.
+        ValueError: If the file is missing, is no .npz archive, or its arrays are no samples.
     """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such file of samples. Check the path.")
+    arrays: dict = {}
+    name = ""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name.removeprefix("input/"): archive[name] for name in archive.files}
-            texts = {n[5:]: arrays.pop(n) for n in list(arrays) if n.startswith("text/")}
+            for name in archive.files:
+                short = name.removeprefix("input/")
+                if short in arrays:
+                    raise ValueError(f"it stands beside {short!r}, of the same input")
+                arrays[short] = archive[name]
     except NPZ_ERRORS as error:
         raise ValueError(
-            f"Expected an .npz file of samples. Received: {path}, which NumPy can't read: {error}"
-        ) from error
-    labels = arrays.pop("labels", None)
-    return Samples(arrays, labels, texts=texts)
+            f"Expected an .npz file of samples. Received: {path}, "
+            + f"whose array {name!r} " * bool(name) + "which " * (not name)
+            + f"NumPy can't read: {error} Write it with np.savez(path, name=array, ...), arrays of "
+            "numbers."
+        ) from error  # fmt: skip
+    texts = {n[5:]: arrays.pop(n) for n in list(arrays) if n.startswith("text/")}
+    labels, fit = arrays.pop("labels", None), arrays.pop("image_fit", None)
+    if fit is not None and (fit.ndim or fit.dtype.kind != "U"):
+        raise ValueError(f"{path}: `image_fit` must be a string. Received: {fit.dtype}.")
+    return Samples(
+        arrays, labels, texts=texts, image_fit="" if fit is None else str(fit),
+        path="" if stored else str(path),
+    )  # fmt: skip
 
 
 def takes_concepts(inputs: list[Tensor]) -> bool:

@@ -133,11 +133,11 @@ def _stored_samples(folder, manifest):
     if stored["source"] == CONCEPTS_TEST:
         samples = concept_samples()
         if names:
-            ids = load_samples(folder / "samples.npz").inputs
+            ids = load_samples(folder / "samples.npz", stored=True).inputs
             texts = {name: samples.inputs[name] for name in names}
             samples = dataclasses.replace(samples, inputs=samples.inputs | ids, texts=texts)
     else:
-        samples = load_samples(folder / "samples.npz")
+        samples = load_samples(folder / "samples.npz", stored=True)
     samples = samples.fit(tensors)
     if samples.sha256() != stored["sha256"]:
         raise ValueError(

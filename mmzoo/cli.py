@@ -67,6 +67,14 @@ def export(
     version: Annotated[
         str, typer.Option("--version", help="The model's version, for verify --expect-version.")
     ] = "1",
+    image_fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stretch|pad|crop|none",
+            help="How a picture is brought to the model's size, as in training; else that of the "
+            "samples, pad for Concept-128, stretch for samples of your own.",
+        ),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
     ] = False,
@@ -89,6 +97,7 @@ def export(
         tolerance=tolerance,
         metric_limit=metric_limit,
         version=version,
+        image_fit=image_fit,
     )
     print_certificate(bundle.certificate)
     typer.echo(f"Bundle: {bundle.path}")
@@ -182,7 +191,7 @@ def predict(
     image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
     text: Annotated[str | None, typer.Option(help="A phrase.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to list, at most all.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     public_key: PublicKey = None,
 ) -> None:
@@ -224,10 +233,11 @@ def embed(
     out: Annotated[Path, typer.Option("--output", help="Folder of the vectors.")],
     format: Annotated[str, typer.Option(help="Which artifact answers.")] = "saved_model",
     signature: Annotated[
-        str | None, typer.Option(help="What is run; else the encoders, or the whole model.")
+        str | None,
+        typer.Option(help="Comma separated, like encode_image; else the whole model."),
     ] = None,
     outputs: Annotated[
-        str, typer.Option(help="Comma separated; of the signature, else of the whole model.")
+        str, typer.Option(help="Comma separated; else the vectors, or where there are none all.")
     ] = "",
     batch: Annotated[int, typer.Option(min=1, help="Records a call.")] = 64,
     runner: Annotated[str, typer.Option(help="direct, flink, spark or dataflow.")] = "direct",
@@ -245,7 +255,7 @@ def embed(
         data,
         out,
         format=format,
-        signature=signature,
+        signature=signature.split(",") if signature else None,
         outputs=outputs.split(",") if outputs else None,
         batch=batch,
         runner=runner,
@@ -253,8 +263,16 @@ def embed(
         options=context.args,
         public_key=public_key,
     )
-    names = ", ".join(f"{column['name']} ({column['dim']})" for column in found["columns"])
+    names = ", ".join(
+        f"{column['name']} ({column['dim']})" + ", as it is" * (not column["normalize"])
+        for column in found["columns"]
+    )
     typer.echo(f"{found['records']:,} records, vectors {names}: {out}")
+    for name, needs in found["left_out"].items():
+        typer.echo(f"{name}: left out, since no record has {' and '.join(needs)}")
+    for column in found["columns"]:
+        if column["vectors"] < found["records"]:
+            typer.echo(f"{column['name']}: of {column['vectors']:,} records, null in the others")
     if found["dead"]:
         typer.echo(f"{found['dead']:,} faults: {out / 'dead_letter.jsonl'}")
 

@@ -62,8 +62,9 @@ def plan(manifest: dict) -> dict:
         JSON: `name`; `tensors`, each input's `name`, `dtype`, `sample` (the size that it was
         proven on, without the batch), `source` (the modality that it is made of) and
         `presence_of`; `modalities`, each with its `name`, `kind` ("picture", "text" or
-        "sound"), `optional`, `shape` (None where a size is free) and `closed`, why it can't be
-        given in a page, or ""; `output`, that of the scores; `classes`, or None; and
+        "sound"), `optional`, `shape` (None where a size is free), `fit` and `size` of pictures (as
+        in the manifest's `image_fit`) and `closed`, why it can't be given in a page, or "";
+        `output`, that of the scores; `classes`, or None; and
         `sample_rate`, in Hz.
 
     Raises:
@@ -114,6 +115,7 @@ def plan(manifest: dict) -> dict:
                 "optional": (tensor.tokens_of or tensor.name) in optional,
                 "shape": list(tensor.shape[1:]),
                 "closed": TOKENS if tensor.tokens_of else "",
+                **manifest["image_fit"].get(tensor.name, {}),
             }
             for tensor in {t.tokens_of or t.name: t for t in tensors if not t.presence_of}.values()
             if kinds[tensor.tokens_of or tensor.name]

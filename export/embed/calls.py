@@ -3,19 +3,35 @@
 import dataclasses
 from collections.abc import Sequence
 
-from mmzoo.export.manifest import Tensor
+from mmzoo.export.embedding import is_vector_of_a_part, source, width
+from mmzoo.export.manifest import PARTS, Tensor
 
 MODALITIES = ("image", "text", "audio")
 _DTYPES = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
+WHOLE = "portable"
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column: its name, the output that gives its vectors, float `(batch, dim)`, and `dim`."""
+    """A column: its name, and the output that gives its vectors.
+
+    Attributes:
+        dim: Values a vector.
+        normalize: Whether they are L2-normalised.
+        of: Modalities that the output depends on.
+        needs: Those of them that it can't do without.
+    """
 
     name: str
     output: str
     dim: int
+    normalize: bool
+    of: frozenset[str]
+    needs: frozenset[str]
+
+    def can_answer(self, there: set[str]) -> bool:
+        """Whether there is a vector of what has these modalities: all it needs, at least one."""
+        return self.needs <= there and bool(self.of & there)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,102 +44,152 @@ class Call:
 
     @property
     def modalities(self) -> set[str]:
-        """Those that it takes."""
-        return {_source(tensor) for tensor in self.inputs if not tensor.presence_of}
+        """Those that its columns depend on: no other is read."""
+        return set().union(*(column.of for column in self.columns))
 
-    @property
-    def needs(self) -> set[str]:
-        """Those that it can't do without."""
-        return self.modalities - {tensor.presence_of for tensor in self.inputs}
-
-    def can_answer(self, there: set[str]) -> bool:
-        """Whether it answers for what has these modalities: all that it needs, and one at least."""
-        return self.needs <= there and bool(self.modalities & there)
+    def rule(self) -> list[dict]:
+        """What each column is made of, as JSON."""
+        return [
+            {
+                "name": column.name, "signature": self.signature, "output": column.output,
+                "dim": column.dim, "normalize": column.normalize,
+            }
+            for column in self.columns
+        ]  # fmt: skip
 
 
 def choose_calls(
-    known: dict,
-    present: set[str],
+    manifest: dict,
+    format: str,
     *,
-    signature: str | None = None,
+    signature: str | Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> list[Call]:
-    """What is to be run for a corpus.
+    """What is to be run for any corpus; depends on no format but by its signatures.
 
     Args:
-        known: The format's signatures, as in the bundle's manifest.
-        present: Modalities that some record has.
-        signature: Its name. None: each encoder whose modality is there, or, where there is none or
-            `outputs` are named, the whole model.
-        outputs: Names of outputs. None: an encoder's pooled vector, called like the modality, and
-            any other signature's float outputs of shape `(batch, dim)`.
+        manifest: The bundle's.
+        format: One of its formats.
+        signature: A name or several. None: the whole model.
+        outputs: Names of outputs. None: of the whole model, those that the manifest's `embedding`
+            has as `default`; an encoder's pooled vector, called like the modality; and any other
+            signature's vectors.
 
     Raises:
         ValueError: If there is no such signature or output, if an input is none of a record's, or
-            if the corpus lacks what is needed.
+            two columns have one name.
     """
-    if signature is None:
-        encoders = [f"encode_{m}" for m in MODALITIES if m in present and f"encode_{m}" in known]
-        pooled = any(_is_vector(t) for name in encoders for t in known[name]["outputs"])
-        chosen = encoders if pooled and outputs is None else ["portable"]
-    elif signature in known:
-        chosen = [signature]
-    else:
+    known = manifest["formats"][format]["signatures"]
+    chosen = [signature] if isinstance(signature, str) else list(signature or [WHOLE])
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
         raise ValueError(
-            f"Expected one of the format's signatures {sorted(known)}. Received: {signature!r}."
+            f"Expected one of the format's signatures {sorted(known)}. Received: {unknown[0]!r}."
+            + " Encoders have a signature in the SavedModel alone: --format saved_model."
+            * (bool(PARTS.fullmatch(unknown[0])) and format != "saved_model")
         )
-    calls = [_call(name, known[name], outputs) for name in chosen]
-    for call in calls:
-        if not call.can_answer(present):
-            needed = sorted(call.needs) or ["one of", *sorted(call.modalities)]
-            raise ValueError(
-                f"Expected a corpus with {' '.join(needed)}, which {call.signature!r} takes. "
-                f"Received: one with {' '.join(sorted(present)) or 'nothing'}. Choose another "
-                "--signature, or add what is missing."
-            )
+    calls = [_call(name, known[name], manifest["embedding"], outputs) for name in chosen]
+    names = [column.name for call in calls for column in call.columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"Expected columns of different names. Received twice: {', '.join(repeated)}, of "
+            f"{chosen}. Embed one signature at a time, into different folders."
+        )
+    if "id" in names:
+        raise ValueError("Expected outputs of other names than 'id'. Export it under another name.")
     return calls
 
 
-def _call(name, described, outputs):
+def fit_calls(
+    calls: list[Call], present: set[str], *, asked: bool
+) -> tuple[list[Call], list[Column]]:
+    """The calls that a corpus can be given to, with the columns that it has vectors of.
+
+    Args:
+        calls: What `choose_calls` returned.
+        present: Modalities that some record has.
+        asked: Whether the columns were asked for by name: then none is left out.
+
+    Returns:
+        The calls, and the columns that are left out since all records lack what they need.
+
+    Raises:
+        ValueError: If nothing is left, or what was asked for can't be had.
+    """
+    fitting, lacking = [], []
+    for call in calls:
+        columns = tuple(column for column in call.columns if column.can_answer(present))
+        lacking += [(call, column) for column in call.columns if column not in columns]
+        if columns:
+            fitting.append(dataclasses.replace(call, columns=columns))
+    if not fitting or (asked and lacking):
+        call, column = lacking[0]
+        needed = sorted(column.needs) or ["one of", *sorted(column.of)]
+        raise ValueError(
+            f"Expected a corpus with {' '.join(needed)}, of which {column.output!r} of "
+            f"{call.signature!r} is made. Received: one with "
+            f"{' '.join(sorted(present)) or 'nothing'}. Choose other --outputs or another "
+            "--signature, add what is missing, or export a model with presence inputs "
+            "(mmzoo.fusion.presence_inputs), which can do without."
+        )
+    return fitting, [column for _, column in lacking]
+
+
+def _call(name, described, rule, outputs):
     inputs = tuple(Tensor.from_json(tensor) for tensor in described["inputs"])
     for tensor in inputs:
-        source = _source(tensor)
-        text = source == "text" and (tensor.dtype == "string" or bool(tensor.tokens_of))
-        fits = text or (tensor.dtype, len(tensor.shape)) == _DTYPES.get(source)
+        origin = source(tensor)
+        text = origin == "text" and (tensor.dtype == "string" or bool(tensor.tokens_of))
+        fits = text or (tensor.dtype, len(tensor.shape)) == _DTYPES.get(origin)
         if not tensor.presence_of and not fits:
             raise ValueError(
                 "Expected inputs of pictures (image, uint8), texts (text) and sounds (audio, "
                 f"float32). Received: {name!r} with the input {tensor.name!r}, {tensor.dtype} "
                 f"{list(tensor.shape)}. Choose another --signature."
             )
-    vectors = {t["name"]: t["shape"][1] for t in described["outputs"] if _is_vector(t)}
-    modality = name.removeprefix("encode_")
-    encoder = modality in MODALITIES
-    wanted = list(vectors) if outputs is None else list(dict.fromkeys(outputs))
-    if outputs is None and encoder and f"{modality}_pooled" in vectors:
-        wanted = [f"{modality}_pooled"]
-    if not vectors:
+    widths = {t["name"]: size for t in described["outputs"] if (size := width(t)) is not None}
+    if not widths:
         found = ", ".join(f"{t['name']} {t['dtype']} {t['shape']}" for t in described["outputs"])
         raise ValueError(
-            f"Expected a vector, a float32 output (batch, dim), of {name!r}. Received: {found}. "
-            "Choose another --signature."
+            f"Expected a vector, a float output (batch, dim), of {name!r}. Received: {found}. "
+            "Choose another --signature, or export a model that pools such an output."
         )
-    if not wanted or not set(wanted) <= set(vectors):
+    modality = name.removeprefix("encode_")
+    encoder = modality in MODALITIES
+    wanted = list(dict.fromkeys(_default(name, described, rule) if outputs is None else outputs))
+    if not wanted or not set(wanted) <= set(widths):
         raise ValueError(
-            f"Expected outputs of {sorted(vectors)}, which are the vectors that {name!r} gives. "
+            f"Expected outputs of {sorted(widths)}, which are the vectors that {name!r} gives. "
             f"Received: {wanted}. Choose others, or another --signature."
         )
     short = encoder and outputs is None and len(wanted) == 1
-    columns = tuple(Column(modality if short else each, each, vectors[each]) for each in wanted)
-    if "id" in wanted:
-        raise ValueError("Expected outputs of other names than 'id'. Export it under another name.")
-    return Call(name, inputs, columns)
+    optional = frozenset(tensor.presence_of for tensor in inputs if tensor.presence_of)
+    every = frozenset(source(tensor) for tensor in inputs)
+    parts = {t["name"]: is_vector_of_a_part(t) for t in described["outputs"]}
+    columns = []
+    for each in wanted:
+        normalize, of = parts[each], every
+        if each in rule["outputs"] and not _is_part(name):
+            normalize = rule["outputs"][each]["normalize"]
+            of = frozenset(rule["outputs"][each]["of"])
+        columns.append(Column(modality if short else each, each, widths[each], normalize, of,
+                              of - optional))  # fmt: skip
+    return Call(name, inputs, tuple(columns))
 
 
-def _source(tensor):
-    """The modality that an input is made of."""
-    return tensor.presence_of or tensor.tokens_of or tensor.name
+def _default(name, described, rule):
+    """The outputs of a signature that are embedded where none are asked for."""
+    if not _is_part(name):
+        return rule["default"]
+    names = [tensor["name"] for tensor in described["outputs"]]
+    pooled = f"{name.removeprefix('encode_')}_pooled"
+    if pooled in names:
+        return [pooled]
+    vectors = [t["name"] for t in described["outputs"] if is_vector_of_a_part(t)]
+    return vectors or [t["name"] for t in described["outputs"] if width(t) is not None]
 
 
-def _is_vector(tensor):
-    return tensor["dtype"] == "float32" and len(tensor["shape"]) == 2 and bool(tensor["shape"][1])
+def _is_part(signature):
+    """Whether its outputs are not those of the whole model."""
+    return signature.startswith("encode_") or signature == "explain"

@@ -23,6 +23,7 @@ from mmzoo.export.sample_inputs import (
 )
 from mmzoo.files import beside, sha256, write_json
 
+LARGEST = float(np.finfo("float32").max)
 _one_at_a_time = threading.Lock()  # a runtime has threads of its own
 
 
@@ -39,14 +40,16 @@ class EmbedPart:
         shapes: Dict of input name to a sample's shape, as in the bundle's manifest.
         sample_rate: In Hz.
         batch: How many records a call.
+        fit: How a picture is brought to size: see `export.image_fit`.
         out, work: Folders of the parts and of the reports.
     """
 
     def __init__(self, source, parts, calls, artifact, tokenizer, format, shapes, sample_rate,
-                 batch, out, work):  # fmt: skip
+                 batch, fit, out, work):  # fmt: skip
         self.source, self.parts, self.calls = source, parts, calls
         self.artifact, self.tokenizer, self.format = artifact, tokenizer, format
         self.shapes, self.sample_rate, self.batch = shapes, sample_rate, batch
+        self.fit = fit
         self.out, self.work = out, work
         self.modalities = sorted(set().union(*(call.modalities for call in calls)))
 
@@ -66,7 +69,10 @@ class EmbedPart:
         with beside(self.out / name) as place:
             _write(place, ids, vectors)
             digest = sha256(place)
-        report = {"name": name, "records": len(ids), "sha256": digest, "dead": dead}
+        counts = {n: sum(value is not None for value in made) for n, made in vectors.items()}
+        report = {
+            "name": name, "records": len(ids), "sha256": digest, "vectors": counts, "dead": dead,
+        }  # fmt: skip
         with beside(report_path(self.work, number)) as place:
             write_json(place, report)
 
@@ -85,38 +91,46 @@ class EmbedPart:
         for m in (m for m in self.modalities if m in record):
             try:
                 content = self.source.content(m, record[m])
-                found[m] = read_value(m, content, self.shapes, self.sample_rate)
+                found[m] = read_value(m, content, self.fit, self.sample_rate)
             except ValueError as error:  # MediaError is one
                 found[m] = None
                 dead.append(_fault(record["id"], m, str(error)))
         return found
 
     def _embed(self, call: Call, ids, decoded, dead) -> dict[str, list]:
-        """A vector a record in each column, L2-normalised; None where it can't be had."""
+        """A vector a record in each column, None where it can't be had."""
         made: dict[str, list] = {column.name: [None] * len(ids) for column in call.columns}
-        # Where one can't be read there is no vector: without it, it would be another's.
-        broken = [any(found.get(m, 0) is None for m in call.modalities) for found in decoded]
-        rows = [
-            k for k, found in enumerate(decoded) if call.can_answer(set(found)) and not broken[k]
+        there = [
+            {column.name for column in call.columns if _answers(column, found)} for found in decoded
         ]
-        if not rows:
-            return made
-        try:
-            inputs = self._inputs(call, [decoded[k] for k in rows])
-        except TooLargeError as error:  # a file of fixed size takes one record a call
-            dead += [_fault(ids[rows[0]], column.name, str(error)) for column in call.columns]
-            return made
-        answers = self._run(self.format, self.artifact, call.signature, inputs)
-        for column in call.columns:
-            values = np.asarray(answers[column.output], "float64")
-            norms = np.linalg.norm(values, axis=1)
-            for k, value, norm in zip(rows, values, norms, strict=True):
-                if np.isfinite(norm) and norm > 0:
-                    made[column.name][k] = (value / norm).astype("float32")
-                else:
-                    reason = f"Expected a finite vector that is not zero. Received: norm {norm}."
-                    dead.append(_fault(ids[k], column.name, reason))
+        for rows in self._groups([k for k, names in enumerate(there) if names], decoded):
+            samples = [{m: v for m, v in decoded[k].items() if v is not None} for k in rows]
+            try:
+                inputs = self._inputs(call, samples)
+            except TooLargeError as error:  # a file of fixed size takes one record a call
+                dead += [_fault(ids[rows[0]], name, str(error)) for name in sorted(there[rows[0]])]
+                continue
+            answers = self._run(self.format, self.artifact, call.signature, inputs)
+            for column in call.columns:
+                values = np.asarray(answers[column.output], "float64").reshape(len(rows), -1)
+                for k, value in zip(rows, values, strict=True):
+                    if column.name not in there[k]:
+                        continue
+                    if (np.abs(value) <= LARGEST).all():  # no NaN is
+                        made[column.name][k] = _unit(value) if column.normalize else value
+                    else:
+                        reason = f"Expected finite values of {column.output!r}. Received: NaN or "
+                        reason += "infinity. Look at the record, or run `mmzoo verify`."
+                        dead.append(_fault(ids[k], column.name, reason))
         return made
+
+    def _groups(self, rows, decoded):
+        """The rows that one call can take: where pictures keep their size, those of one size."""
+        groups: dict = {}
+        for k in rows:
+            picture = decoded[k].get("image") if self.fit.size is None else None
+            groups.setdefault(getattr(picture, "shape", None), []).append(k)
+        return list(groups.values())
 
     def _inputs(self, call, samples):
         inputs = stack_inputs(call.inputs, samples, self.shapes)
@@ -135,6 +149,18 @@ class EmbedPart:
             return {name: np.array(value) for name, value in runtime.run(inputs).items()}
 
 
+def _answers(column, found):
+    """Whether a record has a vector: one that can't be read is not one that is absent."""
+    broken = any(found.get(m, 0) is None for m in column.of)
+    return column.can_answer(set(found)) and not broken
+
+
+def _unit(vector):
+    """Of length 1; zeros stay zeros."""
+    norm = np.linalg.norm(vector)
+    return vector / norm if norm > 0 else vector
+
+
 def _fault(name, column, reason):
     return {"id": name, "column": column, "reason": reason}
 
@@ -144,7 +170,11 @@ def _write(place, ids, vectors):
     import pyarrow.parquet
 
     # Not of fixed size: pyarrow writes a null of those so that it can't read it.
-    columns = {name: pa.array(made, pa.list_(pa.float32())) for name, made in vectors.items()}
+    columns = {
+        name: pa.array([v if v is None else v.astype("float32") for v in made],
+                       pa.list_(pa.float32()))
+        for name, made in vectors.items()
+    }  # fmt: skip
     pyarrow.parquet.write_table(pa.table({"id": pa.array(ids, pa.string()), **columns}), place)
 
 

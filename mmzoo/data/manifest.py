@@ -11,7 +11,7 @@ import numpy as np
 
 from mmzoo.data.audio import read_audio
 from mmzoo.data.labels import Classes, similar_names
-from mmzoo.data.media import as_size, read_image
+from mmzoo.data.media import IMAGE_FIT, IMAGE_FITS, as_size, read_image
 from mmzoo.data.media_files import inside
 from mmzoo.data.rows import COLUMNS, MODALITIES, ManifestWarning, Rows, identity
 from mmzoo.data.tables import ManifestError, is_frame
@@ -68,6 +68,7 @@ def load_manifest(
     audio_length: int | None = None,
     sample_rate: int = 16_000,
     on_error: str = "raise",
+    image_fit: str = IMAGE_FIT,
 ) -> ManifestData:
     """Loads labelled examples from a table with `image`, `text`, `audio` and `label` columns.
 
@@ -89,6 +90,8 @@ def load_manifest(
         audio_length: Samples a waveform; longer ones are cut. None: the longest.
         sample_rate: In Hz.
         on_error: "raise", or "skip" to leave out rows with a fault and report them.
+        image_fit: How pictures are brought to `image_size`: "stretch", "pad" or "crop", see
+            `read_image`. Export the model with the same.
 
     Returns:
         A `ManifestData`.
@@ -115,6 +118,8 @@ def load_manifest(
     lengths = (text_length, audio_length, sample_rate)
     if min(length for length in lengths if length is not None) < 1:
         raise ValueError(f"Lengths and `sample_rate` must be positive. Received: {lengths}.")
+    if image_fit not in IMAGE_FITS:
+        raise ValueError(f"`image_fit` must be one of {IMAGE_FITS}. Received: {image_fit!r}.")
     folder = None if root is None else Path(root)
     if folder is not None and not folder.is_dir():
         raise ManifestError(f"`root` must be a folder. Received: root={str(root)!r}.")
@@ -127,7 +132,7 @@ def load_manifest(
             "Received: root=None."
         )
     readers = {
-        "image": lambda cell: read_image(inside(folder, cell), size),
+        "image": lambda cell: read_image(inside(folder, cell), size, image_fit),
         "text": lambda cell: encode_text([cell], text_length)[0],
         "audio": lambda cell: read_audio(inside(folder, cell), sample_rate)[:audio_length].copy(),
         "label": lambda cell: cell if known is None or known.index(cell) >= 0 else None,

@@ -15,11 +15,13 @@ Size = int | Sequence[int]
 MAX_PIXELS = 200_000_000  # of a picture, in any format
 # Larger ones are scaled down while or right after they are decoded, if a size is asked for.
 SCALED_FROM = 89_478_485
+IMAGE_FITS = ("stretch", "pad", "crop")  # how a picture is brought to a size
+IMAGE_FIT = "stretch"  # as `keras.utils.image_dataset_from_directory` does
 _ORIENTATION, _TURNED = 274, (5, 6, 7, 8)  # EXIF's number of it; what swaps the sides
 _PNG_END = b"IEND\xaeB`\x82"  # the last chunk's name and checksum, the same in every PNG
 
 
-def read_image(path_or_bytes: str | Path | bytes, size: Size | None = None):
+def read_image(path_or_bytes: str | Path | bytes, size: Size | None = None, fit: str = IMAGE_FIT):
     """Reads a picture of any format that Pillow reads, as RGB.
 
     EXIF orientation is applied and transparency is composed on white. Palettes, greyscale,
@@ -27,9 +29,10 @@ def read_image(path_or_bytes: str | Path | bytes, size: Size | None = None):
 
     Args:
         path_or_bytes: A file's path, or its content.
-        size: Pair `(height, width)` in pixels, or one int for a square. The picture is scaled
-            to fit, bilinear and without distortion, and centred on white. None: the picture's
-            own size.
+        size: Pair `(height, width)` in pixels, or one int for a square, to which the picture is
+            scaled, bilinear and antialiased. None: the picture's own size.
+        fit: "stretch" scales each side by itself; "pad" keeps the proportions and centres the
+            picture on white; "crop" cuts it around its middle to the proportions of `size` first.
 
     Returns:
         uint8 array of shape `(height, width, 3)`, in [0, 255].
@@ -37,11 +40,13 @@ def read_image(path_or_bytes: str | Path | bytes, size: Size | None = None):
     Raises:
         MediaError: If the file is missing, empty, truncated, no picture, above
             `MAX_PIXELS`, or has pixels without a known range (float, 32-bit).
-        ValueError: If `size` is not one or two positive ints.
+        ValueError: If `size` is not one or two positive ints, or there is no such fit.
     """
     size = None if size is None else as_size(size)
+    if fit not in IMAGE_FITS:
+        raise ValueError(f"`fit` must be one of {IMAGE_FITS}. Received: fit={fit!r}.")
     image, _ = _load(*read_file(path_or_bytes, "an image"), size)
-    return np.array(image if size is None else _letterbox(image, *size))
+    return np.array(image if size is None else _to_size(image, *size, fit))
 
 
 def check_image(content: bytes, name: str) -> tuple[int, int]:
@@ -211,6 +216,20 @@ def _narrow(image, name):
         )
     pixels = np.where(pixels == image.info.get("transparency"), 65535, pixels)
     return Image.fromarray(((pixels.astype("int64") + 128) // 257).astype("uint8"))
+
+
+def _to_size(image, height, width, fit):
+    """The picture at that size. The page, the phones' classes and `export.pictures` do the same."""
+    from PIL import Image
+
+    if fit == "pad":
+        return _letterbox(image, height, width)
+    if fit == "crop":
+        tall = min(image.height, max(1, image.width * height // width))
+        wide = min(image.width, max(1, image.height * width // height))
+        left, top = (image.width - wide) // 2, (image.height - tall) // 2
+        image = image.crop((left, top, left + wide, top + tall))
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _letterbox(image, height, width):

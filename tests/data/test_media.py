@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from PIL import Image, ImageFile
 
-from mmzoo.data.media import MediaError, inside, read_audio, read_image
+from mmzoo.data.media import IMAGE_FITS, MediaError, inside, read_audio, read_image
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -99,14 +99,33 @@ def test_exif_orientation_is_applied():
 
 
 def test_a_wide_picture_is_letterboxed_on_white():
-    image = read_image(encode(Image.new("RGB", (40, 20), RED), "PNG"), size=(64, 64))
+    image = read_image(encode(Image.new("RGB", (40, 20), RED), "PNG"), size=(64, 64), fit="pad")
     assert image.shape == (64, 64, 3)
     assert (image[:16] == 255).all() and (image[48:] == 255).all()
     assert (image[16:48] == RED).all()
-    image = read_image(encode(Image.new("RGB", (10, 40), RED), "PNG"), size=(8, 20))
+    image = read_image(encode(Image.new("RGB", (10, 40), RED), "PNG"), size=(8, 20), fit="pad")
     assert [tuple(pixel) == RED for pixel in image[3]] == [False] * 9 + [True] * 2 + [False] * 9
-    line = read_image(encode(Image.new("RGB", (1000, 1), RED), "PNG"), size=(4, 4))
+    line = read_image(encode(Image.new("RGB", (1000, 1), RED), "PNG"), size=(4, 4), fit="pad")
     assert (line == RED).all(-1).sum() == 4  # never thinner than a pixel
+
+
+def test_a_picture_is_stretched_or_cut_around_its_middle():
+    wide = np.zeros((50, 200, 3), "uint8")
+    wide[:, 75:125] = RED
+    file = encode(Image.fromarray(wide), "PNG")
+    stretched = read_image(file, (8, 8))
+    assert (stretched == read_image(file, (8, 8), "stretch")).all()
+    assert (stretched[:, [0, 7]] == 0).all() and stretched.shape == (8, 8, 3)
+    assert (read_image(file, (8, 8), "crop") == RED).all()  # nothing but the middle
+    tall = encode(Image.fromarray(wide.transpose(1, 0, 2)), "PNG")
+    assert (read_image(tall, (8, 8), "crop") == RED).all()
+    black = encode(Image.new("RGB", (200, 50)), "PNG")
+    white = {fit: (read_image(black, (50, 50), fit) == 255).mean() for fit in IMAGE_FITS}
+    assert white["stretch"] == white["crop"] == 0 and 0.7 < white["pad"] < 0.8
+    for fit in IMAGE_FITS:  # extremes keep a pixel
+        assert read_image(encode(Image.new("RGB", (1000, 1), RED), "PNG"), (4, 4), fit).shape
+    with pytest.raises(ValueError, match="`fit` must be one of .*Received: fit='cover'"):
+        read_image(file, (8, 8), "cover")
 
 
 def test_scaling_is_bilinear():

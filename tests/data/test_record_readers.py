@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mmzoo.data import concepts, read_image, readers
+from mmzoo.data.media import IMAGE_FITS
 from mmzoo.data.prepare import prepare_dataset
 
 pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
@@ -147,11 +148,11 @@ def test_pictures_are_what_they_are_elsewhere(kind, samples, tmp_path):
     data = readers.read_parquet(tmp_path / "one.parquet")
     upright = read_image(content)
     assert upright.shape[:2] == ((37, 50) if "turned" in kind else (50, 37))
-    for size in (upright.shape[:2], (20, 33)):
+    for size, fit in [(upright.shape[:2], "pad"), *(((20, 33), each) for each in IMAGE_FITS)]:
         ((found, _),) = readers.decode(
-            data, modalities=["image"], image_size=size
+            data, modalities=["image"], image_size=size, image_fit=fit
         ).as_numpy_iterator()
-        expected = read_image(content, size).astype(int)
+        expected = read_image(content, size, fit).astype(int)
         levels = 0 if size == upright.shape[:2] else 1
         if kind == "cmyk jpeg":
             levels += 3  # the two turn it to RGB by other roundings

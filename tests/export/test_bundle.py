@@ -150,7 +150,7 @@ def test_unknown_formats_and_missing_samples_are_refused(tmp_path):
     with pytest.raises(ValueError, match="whose inputs are not those of Concept-128.*'numbers'"):
         export_bundle(small_model(), tmp_path / "b")
     few = {name: value[:16] for name, value in small_samples().inputs.items()}
-    with pytest.raises(ValueError, match="Expected at least 17 samples"):
+    with pytest.raises(ValueError, match="expected at least 17 samples"):
         Samples(few)
     with pytest.raises(ValueError, match=r"Received none of \['x'\]"):
         small_samples().fit(
@@ -158,5 +158,5 @@ def test_unknown_formats_and_missing_samples_are_refused(tmp_path):
         )
     with pytest.raises(ValueError, match=r"samples of 'numbers' as float32 of shape \(None, 5\)"):
         small_samples().fit([Tensor("numbers", "float32", (None, 5))])
-    with pytest.raises(ValueError, match="Expected 20 integer labels"):
+    with pytest.raises(ValueError, match="expected 20 integer labels"):
         Samples(small_samples().inputs, np.zeros(5, int))

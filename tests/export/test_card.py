@@ -13,6 +13,7 @@ MANIFEST = {
     "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 7]}],
     "text": "UTF-8 bytes, zero padded",
     "audio": {"sample_rate": 16_000},
+    "image_fit": {"image": {"fit": "crop", "size": [48, 64]}},
 }
 METRIC = {"artifact": 0.75, "keras": 0.8, "change": -0.05}
 CERTIFICATE = {
@@ -39,6 +40,8 @@ def test_the_card_says_what_was_measured_and_what_nobody_stated():
     assert "| `image` | in | uint8 | (any, any, any, 3) |" in card
     assert "| `probability` | out | float32 | (any, 7) |" in card
     assert "May be absent: image." in card
+    assert "`image` (crop): a picture of another size is cut to the proportions of 48 x 64" in card
+    assert "the size of the samples; the model itself takes any." in card
     row = "| tflite-int8 | ai-edge-litert 2.3.0 | 2.5 | 1.2 | 0.750 | -0.050 | 5.0e-01 |"
     assert row in card and row == artifacts_table(CERTIFICATE)[-1]
     assert "| nothing | 0.125 | 128 |" in card

@@ -30,6 +30,7 @@ def manifest_of(*inputs, **changes):
         "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 2]}],
         "audio": {"sample_rate": 16_000},
         "samples": {"shapes": {t["name"]: [5] * (len(t["shape"]) - 1) for t in inputs}},
+        "image_fit": {"image": {"fit": "pad", "size": [5, 5]}} if IMAGE in inputs else {},
     } | changes  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from browser import NEEDED, open_browser, opened
 from PIL import Image
 
 from mmzoo.data import encode_text, read_audio, read_image
+from mmzoo.data.media import IMAGE_FITS
 from mmzoo.export.demo.plan import plan
 
 pytestmark = NEEDED
@@ -25,6 +26,7 @@ def page(tmp_path_factory):
         "model": "none", "inputs": [text], "classes": ["a", "b"],
         "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 2]}],
         "audio": {"sample_rate": 16_000}, "samples": {"shapes": {"text": [5]}},
+        "image_fit": {},
     }) | {"bytes": 0}  # fmt: skip
     artifact = tmp_path_factory.mktemp("media") / "model.onnx"
     artifact.write_bytes(b"no model")
@@ -39,9 +41,11 @@ def test_pictures_are_read_as_python_reads_them(page):
         pixels = rng.integers(0, 256, (height, width, 3)).astype("uint8")
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "PNG")
-        expected = read_image(file.getvalue(), (64, 64))
-        found = decoded(page, "readPicture", file.getvalue(), "m.fit(v, 64, 64).data")
-        assert np.abs(np.reshape(found, (64, 64, 3)) - expected.astype(int)).max() <= 1
+        for fit in IMAGE_FITS:
+            expected = read_image(file.getvalue(), (64, 48), fit)
+            code = f"m.fit(v, 64, 48, '{fit}').data"
+            found = decoded(page, "readPicture", file.getvalue(), code)
+            assert np.abs(np.reshape(found, (64, 48, 3)) - expected.astype(int)).max() <= 1
     corners = np.zeros((40, 24, 3), "uint8")
     corners[:20, :12] = 255
     file, rotated = io.BytesIO(), Image.Exif()

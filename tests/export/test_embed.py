@@ -97,8 +97,11 @@ def tower(model, name, raw):
     return pooled / np.linalg.norm(pooled)
 
 
-def test_vectors_are_those_of_the_encoders(model, bundle, corpus, tmp_path):
-    made = embed_corpus(bundle, corpus, tmp_path / "out")
+ENCODERS = ["encode_image", "encode_text", "encode_audio"]
+
+
+def test_vectors_of_the_encoders_are_asked_for(model, bundle, corpus, tmp_path):
+    made = embed_corpus(bundle, corpus, tmp_path / "out", signature=ENCODERS)
     assert made["records"] == ROWS and len(made["parts"]) == 5
     assert [c["name"] for c in made["columns"]] == ["image", "text", "audio"]
     assert {(c["output"], c["dim"]) for c in made["columns"]} == {
@@ -127,8 +130,7 @@ def answers(model, inputs, k):
 
 @pytest.mark.parametrize("format", ["saved_model", "tflite", "onnx"])
 def test_the_whole_model_gives_its_own_outputs(model, bundle, corpus, tmp_path, format):
-    outputs = ["joint"] if format == "saved_model" else None
-    made = embed_corpus(bundle, corpus, tmp_path / "out", format=format, outputs=outputs)
+    made = embed_corpus(bundle, corpus, tmp_path / "out", format=format)
     assert [c["name"] for c in made["columns"]] == ["joint"]
     assert {c["signature"] for c in made["columns"]} == {"portable"}
     _, found = load_embeddings(tmp_path / "out")
@@ -141,7 +143,7 @@ def test_the_whole_model_gives_its_own_outputs(model, bundle, corpus, tmp_path, 
 def test_a_signature_is_chosen(bundle, corpus, tmp_path):
     made = embed_corpus(bundle, corpus, tmp_path / "one", signature="encode_audio")
     assert [c["name"] for c in made["columns"]] == ["audio"]
-    embed_corpus(bundle, corpus, tmp_path / "all")
+    embed_corpus(bundle, corpus, tmp_path / "all", signature=ENCODERS)
     one, every = (load_embeddings(tmp_path / name)[1] for name in ("one", "all"))
     np.testing.assert_allclose(one["audio"], every["audio"], atol=1e-6)
     strings = embed_corpus(bundle, corpus, tmp_path / "strings", signature="serving_default")

@@ -121,12 +121,12 @@ def test_faults_of_rows_go_to_the_dead_letter(bundle, rows, tmp_path):
         assert reasons[name][0] == column and reason in reasons[name][1], name
     assert len(dead) == 7 and {row["row"] for row in dead if "row" in row} == {5, 6, 9}
     assert ids == ["r0", "r1", "r2", "r3", "r6", "r7"]  # r7 has no text, which is no fault
-    for values in found.values():
-        assert np.isfinite(values).all(axis=1).tolist() == [True] + 5 * [False]
-        assert np.isnan(values[1:]).all()
+    whole = {name: np.isfinite(values).all(axis=1).tolist() for name, values in found.items()}
+    assert whole == {"joint": [True] + 5 * [False], "read": 4 * [True] + 2 * [False]}  # of texts
+    assert all(np.isnan(v[np.logical_not(whole[name])]).all() for name, v in found.items())
 
 
-def test_nan_and_zero_go_to_the_dead_letter(bundle, rows, tmp_path, monkeypatch):
+def test_nan_goes_to_the_dead_letter_and_zero_stays_zero(bundle, rows, tmp_path, monkeypatch):
     class Broken:
         def run(self, inputs):
             count = len(next(iter(inputs.values())))
@@ -137,14 +137,17 @@ def test_nan_and_zero_go_to_the_dead_letter(bundle, rows, tmp_path, monkeypatch)
     monkeypatch.setattr(vectors, "_runtime", lambda *_: Broken())
     data = jsonl(tmp_path / "m.jsonl", rows)
     _, dead, (ids, found) = run(bundle, data, tmp_path / "out", batch=2)
-    assert len(dead) == 9 and {row["column"] for row in dead} == {"joint"}  # by twos, and one
-    assert {row["reason"].rsplit(" ", 1)[1] for row in dead} == {"nan.", "0.0."}
-    assert len(ids) == 9 and np.isnan(found["joint"]).all() and np.isfinite(found["read"]).all()
+    # By twos, and one alone at the end.
+    assert [row["id"] for row in dead] == ["r1", "r3", "r5", "r7", "r8"]
+    assert {row["column"] for row in dead} == {"joint"}
+    assert all("Received: NaN or infinity" in row["reason"] for row in dead)
+    assert len(ids) == 9 and np.isfinite(found["read"]).all()
+    assert (found["joint"][[0, 2, 4, 6]] == 0).all() and np.isnan(found["joint"][1::2]).all()
     import pyarrow.parquet
 
     for path in (tmp_path / "out").glob("part-*"):
-        column = pyarrow.parquet.read_table(path)["joint"].combine_chunks()
-        assert column.null_count == len(column) and len(column.flatten()) == 0  # no NaN is written
+        values = pyarrow.parquet.read_table(path)["joint"].combine_chunks().flatten()
+        assert np.isfinite(values.to_numpy()).all()  # no NaN is written
 
 
 def test_a_full_disk_leaves_no_half_part(bundle, rows, tmp_path, monkeypatch):
@@ -203,7 +206,9 @@ def test_other_input_is_refused(bundle, rows, tmp_path):
         run(bundle, data, other, signature="encode_image")
     texts = jsonl(tmp_path / "texts.jsonl", [{"text": "a"}])
     with pytest.raises(ValueError, match=r"Expected a corpus with image text, .* one with text\."):
-        run(bundle, texts, other)
+        run(bundle, texts, other, outputs=["read", "joint"])
+    made, _, (_, found) = run(bundle, texts, tmp_path / "texts")  # `read` is made of texts alone
+    assert list(found) == ["read"] and made["left_out"] == {"joint": ["image", "text"]}
     with pytest.raises(ValueError, match="Expected a data set that `mmzoo data prepare` made"):
         run(bundle, tmp_path, other)
     with pytest.raises(ValueError, match="Expected a manifest, or a folder of records"):

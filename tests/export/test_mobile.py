@@ -15,6 +15,7 @@ import tree_sitter_swift
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import encode, number_types, table
 
+from mmzoo.data.media import IMAGE_FITS
 from mmzoo.export.mobile import kotlin_string, swift_string, write_mobile
 from mmzoo.export.runtimes.litert import Runtime
 from mmzoo.export.samples import Samples
@@ -69,6 +70,7 @@ def manifest_of(model, **entries):
         "text": "UTF-8 bytes, zero padded",
         "audio": {"sample_rate": 16_000, "channels": 1, "range": [-1, 1]},
         "samples": {"shapes": {t.name: shapes.get(t.name, []) for t in inputs}},
+        "image_fit": {"image": {"fit": "none", "size": None}},
         "formats": {"tflite": {"path": "tflite/model.tflite"}}, **entries,
     }  # fmt: skip
 
@@ -204,6 +206,31 @@ def test_the_code_parses_and_names_every_tensor(exported, file):
     assert (folder / "mobile/labels.txt").read_text().split() == manifest["classes"]
 
 
+def write_fits(folder, manifest):
+    """The classes of a bundle a fit, each in its folder."""
+    for fit in IMAGE_FITS:
+        (folder / fit).mkdir()
+        write_mobile(
+            folder / fit, manifest | {"image_fit": {"image": {"fit": fit, "size": [6, 4]}}}
+        )
+        yield fit, folder / fit / "mobile"
+
+
+def test_the_classes_bring_pictures_to_size_as_the_manifest_says(exported, tmp_path):
+    own = {"pad": "coerceIn(1, height)", "crop": "createBitmap(", "stretch": "width, height, true"}
+    for fit, folder in write_fits(tmp_path, exported[1]):
+        for file, language in LANGUAGES.items():
+            text = (folder / file).read_text()
+            parser = tree_sitter.Parser(tree_sitter.Language(language.language()))
+            assert not parser.parse(text.encode()).root_node.has_error, (fit, file)
+            assert f'by the way "{fit}"' in text and ", 6, 4)" in text
+        text = (folder / "Mmzoo.kt").read_text()
+        assert own[fit] in text and "of another size, " in text
+        swift = (folder / "Mmzoo.swift").read_text()
+        assert ("cropping(to:" in swift) is (fit == "crop")
+        assert ("toNearestOrEven" in swift) is (fit == "pad")
+
+
 def test_strings_are_escaped():
     assert kotlin_string('a"$b\\\n') == '"a\\"\\$b\\\\\\n"'
     assert swift_string('a"$b\\\n') == '"a\\"$b\\\\\\n"'
@@ -239,6 +266,71 @@ def kotlin_compiler():
             shutil.unpack_archive(next(place.glob("*.tgz")), place, filter="data")
             next(place.glob("*.tgz")).unlink()
     return folder / "package"
+
+
+FITS_MAIN = """
+import android.graphics.Bitmap
+fun show(name: String, rows: Array<Array<ByteArray>>) =
+    println(name + " " + rows.flatten().joinToString(",") { it.joinToString(",") })
+fun main() {
+    for ((w, h) in listOf(20 to 5, 7 to 30, 4 to 6, 1 to 9, 5 to 5)) {
+        val picture = Bitmap(w, h) { x, y -> (255 shl 24) or (x shl 16) or (y shl 8) or 77 }
+        show("stretch $w $h", mmzoo.stretch.Mmzoo.pixels(picture, 6, 4))
+        show("pad $w $h", mmzoo.pad.Mmzoo.pixels(picture, 6, 4))
+        show("crop $w $h", mmzoo.crop.Mmzoo.pixels(picture, 6, 4))
+    }
+}
+"""
+
+
+def nearest(pixels, height, width):
+    lines, columns = np.arange(height), np.arange(width)
+    return pixels[lines * len(pixels) // height][:, columns * pixels.shape[1] // width]
+
+
+def brought(pixels, fit, height=6, width=4):
+    """What `read_image` does, with the nearest pixel in place of bilinear scaling."""
+    lines, columns = pixels.shape[:2]
+    if fit == "pad":
+        scale = min(height / lines, width / columns)
+        inner = [min(most, max(1, round(side * scale)))
+                 for side, most in ((lines, height), (columns, width))]  # fmt: skip
+        out = np.full((height, width, 3), 255)
+        top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+        out[top : top + inner[0], left : left + inner[1]] = nearest(pixels, *inner)
+        return out
+    if fit == "crop":
+        tall = min(lines, max(1, columns * height // width))
+        wide = min(columns, max(1, lines * width // height))
+        top, left = (lines - tall) // 2, (columns - wide) // 2
+        pixels = pixels[top : top + tall, left : left + wide]
+    return nearest(pixels, height, width)
+
+
+@pytest.mark.slow
+def test_the_kotlin_class_brings_pictures_to_size(exported, tmp_path):
+    compiler = kotlin_compiler()
+    sources = []
+    for fit, folder in write_fits(tmp_path, exported[1]):
+        sources.append(tmp_path / f"{fit}.kt")
+        text = (folder / "Mmzoo.kt").read_text().replace("package mmzoo", f"package mmzoo.{fit}")
+        sources[-1].write_text(text)
+    (tmp_path / "Fits.kt").write_text(FITS_MAIN)
+    others = [path for path in ANDROID.glob("*.kt") if "fun main(" not in path.read_text()]
+    subprocess.run(
+        ["bash", compiler / "bin/kotlinc", "-nowarn", "-include-runtime", "-d", tmp_path / "a.jar",
+         *sources, tmp_path / "Fits.kt", *others], check=True, timeout=300,
+    )  # fmt: skip
+    done = subprocess.run(["java", "-cp", tmp_path / "a.jar", "FitsKt"], text=True,
+                          capture_output=True, check=True, timeout=300)  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len(lines) == 15
+    for line in lines:
+        fit, width, height, values = line.split(" ")
+        y, x = np.mgrid[: int(height), : int(width)]
+        expected = brought(np.stack([x, y, np.full_like(x, 77)], -1), fit)
+        found = np.array(values.split(","), int).reshape(6, 4, 3) % 256
+        np.testing.assert_array_equal(found, expected, err_msg=line)
 
 
 @pytest.mark.slow

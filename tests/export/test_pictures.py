@@ -28,7 +28,7 @@ def test_pictures_are_fitted_on_white():
     file = io.BytesIO()
     Image.fromarray(np.full((64, 32, 3), 100, "uint8")).save(file, "JPEG")
     encoded = [png(wide), png(half, "RGBA"), png(same), file.getvalue(), b""]
-    found = decode_pictures(tf.constant(encoded), (16, 16)).numpy()
+    found = decode_pictures(tf.constant(encoded), (16, 16), "pad").numpy()
     assert found.dtype == np.uint8 and found.shape == (5, 16, 16, 3)
     assert (found[0, 6:10] == 0).all() and (found[0, :6] == 255).all()
     assert (found[0, 10:] == 255).all()
@@ -43,10 +43,10 @@ def test_a_large_picture_is_scaled_as_it_is_by_pillow():
     """No aliasing: a fine pattern becomes grey."""
     pixels = np.zeros((128, 128, 3), "uint8")
     pixels[:, ::2] = 255
-    found = decode_pictures(tf.constant([png(pixels)]), (16, 16)).numpy()[0]
+    found = decode_pictures(tf.constant([png(pixels)]), (16, 16), "pad").numpy()[0]
     assert np.abs(found.astype(int) - 127).max() <= 40
     smooth = np.add.outer(np.arange(96), np.arange(96))[..., None].repeat(3, 2).astype("uint8")
-    found = decode_pictures(tf.constant([png(smooth)]), (16, 16)).numpy()[0]
+    found = decode_pictures(tf.constant([png(smooth)]), (16, 16), "pad").numpy()[0]
     pillow = np.asarray(Image.fromarray(smooth).resize((16, 16), Image.Resampling.BILINEAR))
     assert np.abs(found.astype(int) - pillow).max() <= 1
 
@@ -56,7 +56,7 @@ def test_every_kind_of_file_has_the_pixels_that_pillow_reads(size):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (28, *size, 3)).astype("uint8")
     files, expected = picture_files(images)
-    found = decode_pictures(tf.constant(files), size).numpy()
+    found = decode_pictures(tf.constant(files), size, "pad").numpy()
     for k in range(len(images)):
         np.testing.assert_array_equal(found[k], expected[k], err_msg=f"kind {k}")
     np.testing.assert_array_equal(expected[0], images[0])

@@ -232,6 +232,9 @@ def test_predict_wants_something(exported):
         predict_sample(exported[1].path, "tflite", {})
     with pytest.raises(ValueError, match="Unknown: smell"):
         predict_sample(exported[1].path, "tflite", {"smell": 1, "text": "a"})
+    for text in ("", " \n"):
+        with pytest.raises(ValueError, match="Received an empty one. Leave it out: the model can"):
+            predict_sample(exported[1].path, "tflite", {"text": text})
 
 
 def test_predict_says_what_a_model_without_presence_lacks(tmp_path):

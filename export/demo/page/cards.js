@@ -98,6 +98,8 @@ class FileCard extends Card {
   empty() {}
 }
 
+const FITS = { stretch: "Scaled", pad: "Scaled on white", crop: "Cut and scaled" };
+
 class PictureCard extends FileCard {
   prepare() {
     super.prepare();
@@ -125,13 +127,14 @@ class PictureCard extends FileCard {
 
   read() {
     const { height, width } = this.picture;
-    const [lines, columns] = this.sample;
-    const given = this.own.checked ? this.picture : fit(this.picture, lines, columns);
+    const { fit: how, size: wanted } = this.modality;
+    const own = this.own.checked || wanted === null;
+    const given = own ? this.picture : fit(this.picture, ...wanted, how);
     const size = `${given.width} × ${given.height}`;
     const why = this.anySize ? "the size the model was proven on" : "the one size it takes";
     const scaled = given.height !== height || given.width !== width;
     this.hint.textContent = scaled
-      ? `Scaled from ${width} × ${height} to ${size} pixels on white, ${why}.`
+      ? `${FITS[how]} from ${width} × ${height} to ${size} pixels, ${why}.`
       : `${size} pixels, as they are.`;
     this.draw(given);
     return { dims: [given.height, given.width, 3], data: new Uint8Array(given.data) };
@@ -152,7 +155,7 @@ class PictureCard extends FileCard {
 
   show(given, fault) {
     super.show(given, fault);
-    this.find(".option").hidden = !(given && this.anySize);
+    this.find(".option").hidden = !(given && this.anySize && this.modality.size);
   }
 }
 

@@ -50,13 +50,17 @@ function transpose({ height, width, data }) {
   return { height: width, width: height, data: out };
 }
 
+/** Scales a picture to a size, each side by itself. */
+function stretch(picture, height, width) {
+  return transpose(scaleColumns(transpose(scaleColumns(picture, width)), height));
+}
+
 /** Scales a picture to fit into a size, without distortion, and centres it on white. */
-export function fit(picture, height, width) {
-  if (picture.height === height && picture.width === width) return picture;
+function pad(picture, height, width) {
   const scale = Math.min(height / picture.height, width / picture.width);
   const columns = Math.min(width, Math.max(1, round(picture.width * scale)));
   const lines = Math.min(height, Math.max(1, round(picture.height * scale)));
-  const small = transpose(scaleColumns(transpose(scaleColumns(picture, columns)), lines));
+  const small = stretch(picture, lines, columns);
   const out = new Uint8ClampedArray(height * width * 3).fill(255);
   const top = Math.floor((height - lines) / 2);
   const left = Math.floor((width - columns) / 2);
@@ -65,6 +69,30 @@ export function fit(picture, height, width) {
     out.set(line, ((top + y) * width + left) * 3);
   }
   return { height, width, data: out };
+}
+
+/** The middle of a picture, in the proportions of a size. */
+function middle(picture, height, width) {
+  const part = (of, a, b) => Math.min(of, Math.max(1, Math.floor((a * b[0]) / b[1])));
+  const lines = part(picture.height, picture.width, [height, width]);
+  const columns = part(picture.width, picture.height, [width, height]);
+  const top = Math.floor((picture.height - lines) / 2);
+  const left = Math.floor((picture.width - columns) / 2);
+  const out = new Uint8ClampedArray(lines * columns * 3);
+  for (let y = 0; y < lines; y++) {
+    const start = ((top + y) * picture.width + left) * 3;
+    out.set(picture.data.subarray(start, start + columns * 3), y * columns * 3);
+  }
+  return { height: lines, width: columns, data: out };
+}
+
+/** Brings a picture to a size as the manifest says: "stretch", "pad" or "crop". */
+export function fit(picture, height, width, how) {
+  if (picture.height === height && picture.width === width) return picture;
+  if (how === "stretch") return stretch(picture, height, width);
+  if (how === "pad") return pad(picture, height, width);
+  if (how === "crop") return stretch(middle(picture, height, width), height, width);
+  throw new Error(`There is no way called ${how} to bring a picture to size.`);
 }
 
 /** RGB of a picture's file: upright as its EXIF says, what is transparent on white. */

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmzoo.data.audio import read_audio
-from mmzoo.data.media import SCALED_FROM, as_size, read_image
+from mmzoo.data.media import IMAGE_FIT, IMAGE_FITS, SCALED_FROM, as_size, read_image
 from mmzoo.data.readers.sources import MODALITIES
 
 _GROUP, _GROUP_SAMPLES = 64, 1 << 20  # records, and samples of sound, taken together at most
@@ -25,6 +25,7 @@ def decode(
     audio_samples: int = 12_800,
     sample_rate: int = 16_000,
     threads: int = tf.data.AUTOTUNE,
+    image_fit: str = IMAGE_FIT,
 ):
     """Decodes records to what the models take, in parallel, in the same order.
 
@@ -34,11 +35,12 @@ def decode(
     Args:
         dataset: What a reader returned.
         modalities: Which to decode; others are left out.
-        image_size: Pair `(height, width)` in pixels, or one int for a square. Pictures are scaled
-            to fit, bilinear and without distortion, and centred on white.
+        image_size: Pair `(height, width)` in pixels, or one int for a square.
         text_bytes, audio_samples: Longer texts and sounds are cut, shorter ones zero padded.
         sample_rate: In Hz; sound of another rate is resampled.
         threads: How many records at a time.
+        image_fit: How pictures are brought to that size: "stretch", "pad" or "crop", see
+            `mmzoo.data.read_image`. Export the model with the same.
 
     Returns:
         Dataset of `(inputs, label)` a record: `image` uint8 `(height, width, 3)`, `text` uint8
@@ -46,10 +48,12 @@ def decode(
         `<modality>_present`.
 
     Raises:
-        ValueError: If there is no such modality.
+        ValueError: If there is no such modality or fit.
     """
     if not modalities or not set(modalities) <= set(MODALITIES):
         raise ValueError(f"Expected some of {MODALITIES}. Received: {tuple(modalities)}.")
+    if image_fit not in IMAGE_FITS:
+        raise ValueError(f"`image_fit` must be one of {IMAGE_FITS}. Received: {image_fit!r}.")
 
     image_size = as_size(image_size, "image_size")
 
@@ -75,7 +79,7 @@ def decode(
         return inputs, label
 
     def one(inputs, label):
-        return {**inputs, "image": _picture(inputs["image"], image_size)}, label
+        return {**inputs, "image": _picture(inputs["image"], image_size, image_fit)}, label
 
     options = {"num_parallel_calls": threads, "deterministic": True}
     if set(modalities) == {"image"}:
@@ -88,7 +92,7 @@ def decode(
     return decoded.map(one, **options) if "image" in modalities else decoded
 
 
-def _picture(content, size):
+def _picture(content, size, fit):
     # Each operation of a way not taken costs time as well, so what is common to them comes last.
     image = tf.cond(
         _is_simple(content) & _is_plain(content) & _is_small(content),
@@ -97,11 +101,11 @@ def _picture(content, size):
             tf.equal(content, ""),
             lambda: tf.zeros((*size, 3), tf.uint8),
             lambda: tf.numpy_function(
-                lambda data: read_image(data, size), [content], tf.uint8, stateful=False
+                lambda data: read_image(data, size, fit), [content], tf.uint8, stateful=False
             ),
         ),
     )
-    return _fitted(tf.ensure_shape(image, (None, None, 3)), size)
+    return _fitted(tf.ensure_shape(image, (None, None, 3)), size, fit)
 
 
 def _by_tensorflow(content):
@@ -141,20 +145,30 @@ def _starts(content, magic):
     return tf.equal(tf.strings.substr(content, 0, len(magic)), magic)
 
 
-def _fitted(image, size):
-    """The picture at that size, as Pillow scales and `read_image` centres it."""
+def _fitted(image, size, fit):
+    """The picture at that size, as `read_image` brings it there."""
     height, width = size
     found = tf.shape(image)[:2]
 
-    def scaled():
+    def resized(picture, wanted):
+        return tf.cast(tf.round(tf.image.resize(picture, wanted, antialias=True)), tf.uint8)
+
+    def padded():
         sides = tf.cast(found, tf.float64)
         scale = tf.reduce_min(tf.constant([height, width], tf.float64) / sides)
-        fit = tf.clip_by_value(tf.cast(tf.round(sides * scale), tf.int32), 1, [height, width])
-        whole = tf.cast(tf.round(tf.image.resize(image, fit, antialias=True)), tf.uint8)
-        top = (tf.constant([height, width]) - fit) // 2
-        bottom = [height, width] - fit - top
+        inner = tf.clip_by_value(tf.cast(tf.round(sides * scale), tf.int32), 1, [height, width])
+        top = (tf.constant([height, width]) - inner) // 2
+        bottom = [height, width] - inner - top
         edges = tf.concat([tf.stack([top, bottom], axis=1), [[0, 0]]], axis=0)
-        return tf.pad(whole, edges, constant_values=255)
+        return tf.pad(resized(image, inner), edges, constant_values=255)
 
+    def cropped():
+        sides, wanted = tf.cast(found, tf.int64), tf.constant([height, width], tf.int64)
+        inner = tf.clip_by_value(sides[::-1] * wanted // wanted[::-1], 1, sides)
+        top, left = tf.unstack((sides - inner) // 2)
+        middle = image[top : top + inner[0], left : left + inner[1]]
+        return resized(middle, (height, width))
+
+    ways = {"pad": padded, "crop": cropped, "stretch": lambda: resized(image, (height, width))}
     right = tf.reduce_all(tf.equal(found, (height, width)))
-    return tf.ensure_shape(tf.cond(right, lambda: image, scaled), (height, width, 3))
+    return tf.ensure_shape(tf.cond(right, lambda: image, ways[fit]), (height, width, 3))
