@@ -25,7 +25,7 @@ PATHS = {
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
-SCHEMA = 4  # goes up with each change of what a bundle holds
+SCHEMA = 5  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 FOLDER_MOBILE = "mobile"
 SUMS = "SHA256SUMS"
@@ -154,6 +154,9 @@ def _check_manifest(manifest):
         _ = manifest["samples"][key]
     if not all(isinstance(reason, str) for reason in manifest["refused_sizes"].values()):
         raise ValueError("it does not say why a size was refused")
+    probes = manifest["probes"]
+    if len(probes["reasons"]) != probes["left_out"] or not isinstance(probes["unsteady"], list):
+        raise ValueError("it does not say why a probe row was left out")
     if not isinstance(manifest["half_precision"], bool):
         raise ValueError("it does not say whether the model computes in half precision")
     for entry in manifest["formats"].values():
