@@ -8,7 +8,7 @@ from mmzoo.export.manifest import Tensor
 from mmzoo.export.parity import compare, usual_scale
 from mmzoo.export.probes import NORMAL, Probes
 from mmzoo.export.samples import Samples
-from mmzoo.export.signature import call
+from mmzoo.export.signature import call, keras_reason
 
 FEW = 3  # texts whose padding is changed
 ALONE = 51  # samples that are run one by one, as the artifacts' are
@@ -47,12 +47,7 @@ def check_model(model: keras.Model, samples: Samples, answers: dict, subsets=Non
         subsets: `Subsets` of the samples; None if the model takes no presence.
     """
     check_finite(answers)
-    function = tf.function(lambda values: call(model, values), reduce_retracing=True)
-
-    def run(values, rows):
-        made = function({name: tf.constant(value[rows]) for name, value in values.items()})
-        return {name: value.numpy() for name, value in made.items()}
-
+    run = rows_runner(model, samples.inputs)
     count = len(samples)
     for name, value in answers["samples"].items():
         if len(value) != count:
@@ -73,6 +68,39 @@ def check_model(model: keras.Model, samples: Samples, answers: dict, subsets=Non
                 f"difference {found.max_abs:.3g}). Wrap the input in HideAbsent "
                 "(mmzoo.fusion.HideAbsent), and pass `presence` to the fusion."
             )
+
+
+def rows_runner(model: keras.Model, inputs: dict):
+    """Traces a model once for any batch size.
+
+    Args:
+        model: Functional model.
+        inputs: Dict of input to array; only their dtypes and sizes behind the batch count.
+
+    Returns:
+        A function of a dict of inputs, and the rows of them that it runs, to a dict of output
+        to array.
+
+    Raises:
+        ValueError: If Keras can't trace it.
+    """
+    specs = {
+        name: tf.TensorSpec([None, *value.shape[1:]], tf.as_dtype(value.dtype))
+        for name, value in inputs.items()
+    }
+    try:
+        traced = tf.function(lambda values: call(model, values)).get_concrete_function(specs)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            "Expected a model that runs as a graph, its batch size unknown. Keras answered: "
+            f"{keras_reason(error)}"
+        ) from error
+
+    def run(values, rows):
+        made = traced({name: tf.constant(value[rows]) for name, value in values.items()})
+        return {name: value.numpy() for name, value in made.items()}
+
+    return run
 
 
 def check_repeatable(run, samples: Samples, subsets=None) -> None:

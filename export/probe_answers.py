@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmzoo.export.manifest import Tensor
-from mmzoo.export.model_checks import check_probes_apart
+from mmzoo.export.model_checks import check_probes_apart, rows_runner
 from mmzoo.export.parity import compare, usual_scale
 from mmzoo.export.probes import NORMAL, draw_probes
 from mmzoo.export.samples import Samples
@@ -41,12 +41,7 @@ def answer_probes(
         `reasons` (dict of a row left out to why) and `unsteady` (names of rows).
     """
     probes = draw_probes(samples, inputs)
-    function = tf.function(lambda values: call(model, values), reduce_retracing=True)
-
-    def run(values, rows):
-        made = function({name: tf.constant(value[rows]) for name, value in values.items()})
-        return {name: value.numpy() for name, value in made.items()}
-
+    run = rows_runner(model, probes.inputs)
     reasons, answered = {}, []
     for k, name in enumerate(probes.names):
         try:

@@ -19,7 +19,7 @@ class Probes:
     """A batch of probe rows, mixed with unchanged samples.
 
     Attributes:
-        names: What each row is: "x=95", "all inputs=0", "image absent", "sample 3".
+        names: What each row is: "x=95", "all inputs=0", "image absent", "sample in row 3".
         samples: The rows, as `Samples` has them: dict of input to array, and texts.
         ids: Whether a row's token ids are those of no text.
     """
@@ -33,7 +33,7 @@ class Probes:
         return len(self.names)
 
     def without(self, names) -> "Probes":
-        """The rows but for those of these names."""
+        """Returns the rows but for those of these names."""
         keep = [k for k, name in enumerate(self.names) if name not in names]
         return Probes(
             [self.names[k] for k in keep],
@@ -86,7 +86,7 @@ def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
     for k, (name, change) in enumerate(changes):
         rows.append((name, change))
         if k % EVERY == EVERY - 1:
-            rows.append((f"{NORMAL} {len(rows) % len(samples)}", {}))
+            rows.append((f"{NORMAL} in row {len(rows)}", {}))
     origin = np.arange(len(rows)) % len(samples)
     inputs = {t.name: samples.inputs[t.name][origin].copy() for t in tensors}
     for place, (_, change) in enumerate(rows):
