@@ -1,6 +1,7 @@
 """Probe rows: inputs that samples seldom hold, and at which operators are known to go wrong."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def _values(met, tensor):
     if met.dtype.kind in "SUO":
         return [("empty", b"" if met.dtype.kind == "S" else "")]
     if met.dtype.kind == "b":
-        values = [("false", False), ("true", True)]
+        values: list[tuple[str, Any]] = [("false", False), ("true", True)]
         if met.ndim > 1:
             first = np.zeros(met.shape[1:], bool)
             first.reshape(-1)[:1] = True
