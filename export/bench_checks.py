@@ -71,7 +71,7 @@ def check_answers(
             continue
         rows = answers[f"{batch}/rows"]
         expected = reference[output][rows]
-        difference = compare(actual, expected, tolerance)
+        difference = compare(actual, expected, tolerance, output == scores)
         largest = max(largest, difference.max_abs)
         what = f"{name}, {way}, batch {batch}, output {output!r}"
         breaches += [f"{what}: {breach}" for breach in difference.breaches]
@@ -86,7 +86,7 @@ def check_answers(
             checks.append({
                 "sizes": "timed samples", "batch": batch, "output": output, "samples": len(once),
                 "scale_relative": difference.scale_relative,
-                "top1_agreement": compare(*pair, None).top1_agreement,
+                "top1_agreement": compare(*pair, None, decision=True).top1_agreement,
                 "metric": _metric(*pair, line, labels, output) if output == scores else None,
             })  # fmt: skip
     if checks:

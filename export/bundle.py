@@ -29,7 +29,7 @@ from mmzoo.export.manifest import (
     write_sums,
 )
 from mmzoo.export.mobile import write_mobile
-from mmzoo.export.model_checks import check_padding
+from mmzoo.export.model_checks import check_names, check_padding
 from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.prove import answers, choose_parts, describe_signatures, in_half_precision
 from mmzoo.export.sample_checks import check_labels
@@ -120,6 +120,7 @@ def export_bundle(
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
+    check_names(inputs, outputs)
     scored = describe_signatures("", inputs, outputs)["portable"] | {"classes": classes}
     for name in set(STRINGS) & set(formats):
         check_strings(name, model, tokenizers)
@@ -137,7 +138,7 @@ def export_bundle(
         parts = choose_parts(model, tokenizers, samples)
         if "serving_default" in describe_signatures("saved_model", inputs, outputs):
             check_padding(model, samples, inputs)
-    reference, refused = answers(model, samples, original, tokenizers, parts)
+    reference, refused, probes = answers(model, samples, original, tokenizers, parts, tolerance)
     with beside(path) as place:
         place.mkdir()
         for name in formats:
@@ -169,6 +170,7 @@ def export_bundle(
             "embedding": describe_embedding(model, manifest, reference["samples"]),
         }
         manifest |= {"refused_sizes": refused, "half_precision": in_half_precision(model)}
+        manifest["probes"] = probes
         if "saved_model" in formats:
             manifest["formats"]["saved_model"]["signatures"] = signatures
         for name in set(QUANTIZED) & set(formats):

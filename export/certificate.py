@@ -9,7 +9,7 @@ import numpy as np
 
 from mmzoo._version import __version__
 from mmzoo.export.blame import first_wrong
-from mmzoo.export.checks import for_signature, name_breaches, plan_checks
+from mmzoo.export.checks import PROBES, for_signature, name_breaches, plan_checks
 from mmzoo.export.limits import limit_breaches
 from mmzoo.export.manifest import (
     FIXED,
@@ -43,12 +43,12 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         manifest: See `bundle.export_bundle`.
         samples: Real samples, at least 17.
         reference: The Keras model's answers: dict of "samples", and of each key of
-            `sizes.other_sizes` that it runs, and "subsets" where the model takes presence, to a
-            dict of output name to array.
+            `sizes.other_sizes` that it runs, "probes", and "subsets" where the model takes
+            presence, to a dict of output name to array.
 
     Returns:
         The certificate: `holds`, `tolerance`, `samples`, `not_run` (sizes that Keras itself
-        does not run, and why), and `formats`, each with `holds`,
+        does not run, and why), `probes` (see `answer_probes`), and `formats`, each with `holds`,
         `runtime`, `checks`, `latency_ms`, `metric`, `subsets` (the metric of each subset of
         modalities), `second_readers`, `limits` (differences at sizes far above the samples',
         stated) and `breaches`. It is returned whether it holds or not.
@@ -74,6 +74,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         "tolerance": manifest.get("tolerance", TOLERANCE),
         "samples": {"source": samples.source, "count": len(samples)},
         "not_run": manifest["refused_sizes"],
+        "probes": manifest["probes"],
         "formats": formats,
     }
 
@@ -101,12 +102,16 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     if name not in QUANTIZED and name not in STRINGS:
         result["second_readers"] = check_second_readers(
             runtime_of(name), artifact, samples, inputs, reference, stated,
-            name == FIXED, manifest["half_precision"],
+            name == FIXED, manifest["half_precision"], scores_output(manifest), manifest["probes"],
         )  # fmt: skip
         for reader in result["second_readers"]:
             result["breaches"] += reader.get("breaches", [])
     if name in QUANTIZED and not result["breaches"]:
-        lost = limit_breaches(result, scores_output(manifest), entry["metric_limit"])
+        # Of probe rows a quantised file must give finite answers: they are outside its ranges.
+        judged = [check for check in result["checks"] if PROBES not in check["sizes"]]
+        lost = limit_breaches(
+            {**result, "checks": judged}, scores_output(manifest), entry["metric_limit"]
+        )
         base = bundle / PATHS[runtime_of(name)]
         if lost and base.exists():
             lost.insert(0, first_wrong(base, artifact, samples))
@@ -139,8 +144,9 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     strings = any(t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"])
     plan, further, lines = plan_checks(
-        samples, inputs, reference, strings, name == FIXED, manifest["refused_sizes"]
-    )
+        samples, inputs, reference, strings, name == FIXED, manifest["refused_sizes"],
+        manifest["probes"],
+    )  # fmt: skip
     wanted = len(lines) * len(manifest["outputs"])
     given = samples.inputs | (samples.texts if strings else {})
     try:
@@ -166,7 +172,9 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
                 continue  # named among the breaches
             actual, expected = line.pick(run.outputs[line.run][output], reference, output)
             allowed = None if line.large else tolerance
-            difference = compare(actual, expected, allowed)
+            difference = compare(
+                actual, expected, allowed, output == scores, line.usual(reference, output)
+            )
             if tolerance is not None and not difference.scale_relative <= tolerance:
                 result["limits"] += _limits(output, line, difference)
             metric = None
@@ -191,7 +199,7 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
 
 def _limits(output, line, difference):
     """What a float32 artifact answers otherwise at a size that no sample comes near, in words."""
-    if not line.large or not difference.holds:
+    if not line.large or not difference.holds or line.by_row:
         return []
     return [
         f"{line.name}, output {output!r}: off by {difference.scale_relative:.1e} of the scale; "

@@ -5,10 +5,14 @@ import dataclasses
 import numpy as np
 
 from mmzoo.export.manifest import Tensor
+from mmzoo.export.parity import usual_scale
+from mmzoo.export.probes import draw_probes
 from mmzoo.export.samples import BATCHES, Samples, as_strings
 from mmzoo.export.sizes import is_large, other_sizes
 from mmzoo.export.subsets import draw_subsets
 
+PROBES = "probes"
+UNSTEADY = "unsteady probes"
 SMALL_RUN = 51  # samples for batches 1 and 3; the largest batch runs over all
 
 
@@ -19,7 +23,7 @@ class Line:
     Attributes:
         run: Index of the run's outputs.
         name: What the certificate calls it: "samples", a size ("short", "image 1x1"), "subsets"
-            for all of them, or one subset ("image+text").
+            for all of them, or one subset ("image+text"), "probes", or "unsteady probes".
         batch: Samples a call.
         reference: Key of the reference answers.
         count: How many rows the run has, the first of the reference.
@@ -36,6 +40,15 @@ class Line:
     rows: np.ndarray
     origin: np.ndarray | None = None
     large: bool = False
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row is held to its own scale."""
+        return self.reference == PROBES
+
+    def usual(self, reference: dict, output: str) -> float | None:
+        """The scale of an output's answers to the samples, which no row's is below; else None."""
+        return usual_scale(reference["samples"][output]) if self.by_row else None
 
     def pick(self, actual: np.ndarray, reference: dict, output: str):
         """The rows to compare, of the run and of the reference.
@@ -55,6 +68,7 @@ def plan_checks(
     strings: bool,
     fixed: bool = False,
     refused=(),
+    probes: dict | None = None,
 ):
     """Every run of one signature, and every comparison.
 
@@ -65,13 +79,14 @@ def plan_checks(
         strings: Whether the signature takes strings where the model takes token ids.
         fixed: Whether it takes one sample of the samples' size and nothing else.
         refused: Names of the sizes that Keras itself does not run.
+        probes: What `answer_probes` says of the probe rows. None: they are not run.
 
     Returns:
         `plan` and `further`, as `run_artifact` takes them, and a list of `Line`.
 
     Raises:
-        ValueError: If there are no answers for the subsets of a model that takes presence, or
-            for a size that Keras did not refuse.
+        ValueError: If there are no answers for the subsets of a model that takes presence, for
+            a size that Keras did not refuse, or for the probe rows.
     """
     largest = 1 if fixed else BATCHES[-1]
     plan = [(batch, min(SMALL_RUN, len(samples))) for batch in BATCHES[:-1] if not fixed]
@@ -98,6 +113,9 @@ def plan_checks(
                 f"Expected reference answers of the size {key!r}. Received none. "
                 "Export the model again."
             )
+    if probes is not None:
+        batches = [largest] if fixed else [1, largest]
+        plan_probes(lines, run, batches, samples, inputs, reference, strings, probes)
     subsets = draw_subsets(samples, inputs)
     if subsets is None:
         return plan, further, lines
@@ -115,6 +133,29 @@ def plan_checks(
     for name, rows in subsets.rows.items():
         lines.append(Line(place, name, largest, "subsets", count, rows, subsets.origin[rows]))
     return plan, further, lines
+
+
+def plan_probes(lines, run, batches, samples, inputs, reference, strings, said):
+    """Adds the probe rows: each alone, and all in batches with unchanged samples."""
+    drawn = draw_probes(samples, inputs).without(said["reasons"])
+    counts = {len(value) for value in reference.get(PROBES, {}).values()} or {0}
+    if counts != {len(drawn)} or said["rows"] != len(drawn):
+        raise ValueError(
+            f"Expected reference answers to {len(drawn)} probe rows. Received: {sorted(counts)}. "
+            "Export the model again."
+        )
+    if not len(drawn):
+        return
+    # Token ids of no text have no strings that would make them.
+    right = np.flatnonzero(~drawn.ids) if strings and samples.texts else np.arange(len(drawn))
+    unsteady = np.intersect1d(right, drawn.rows_of(said["unsteady"]))
+    steady = np.setdiff1d(right, unsteady)
+    values = drawn.inputs | (drawn.texts if strings else {})
+    for batch in batches:
+        place, count = run(values, batch)
+        for name, rows in ((PROBES, steady), (UNSTEADY, unsteady)):
+            if len(rows):
+                lines.append(Line(place, name, batch, PROBES, count, rows, large=name == UNSTEADY))
 
 
 def for_signature(inputs, tensors):

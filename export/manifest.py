@@ -181,6 +181,9 @@ def _check_manifest(manifest):
         _ = manifest["samples"][key]
     if not all(isinstance(reason, str) for reason in manifest["refused_sizes"].values()):
         raise ValueError("it does not say why a size was refused")
+    probes = manifest["probes"]
+    if len(probes["reasons"]) != probes["left_out"] or not isinstance(probes["unsteady"], list):
+        raise ValueError("it does not say why a probe row was left out")
     if not isinstance(manifest["half_precision"], bool):
         raise ValueError("it does not say whether the model computes in half precision")
     for entry in manifest["formats"].values():

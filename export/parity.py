@@ -6,6 +6,10 @@ import numpy as np
 
 TOLERANCE = 1e-5  # of the output's scale, float32
 LARGEST_TOLERANCE = 1e-3
+# Where the reference is zero throughout there is no scale: the last place of float32 at 1.
+ZERO = 1e-7
+# Below what float32 can hold with all its digits runtimes round to zero, or don't.
+TINY = 1e-30
 
 
 def check_tolerance(tolerance: float) -> None:
@@ -37,8 +41,9 @@ class Difference:
         max_abs, mean_abs: Largest and mean absolute difference; NaN if any value is.
         scale_relative: `max_abs` over the largest absolute reference value.
         finite: Whether every value is finite.
-        top1_agreement: Share of samples with the same largest entry, where the reference's
-            lead over the runner-up is above the tolerance; None for outputs without classes.
+        top1_agreement: Share of samples with the same largest entry, or where the reference's
+            lead over the runner-up is at most twice what an entry may be off, since both may
+            move; None unless the output decides.
         breaches: What is wrong, in words; empty if the output holds.
     """
 
@@ -55,9 +60,17 @@ class Difference:
 
 
 def compare(
-    actual: np.ndarray, expected: np.ndarray, tolerance: float | None = TOLERANCE
+    actual: np.ndarray,
+    expected: np.ndarray,
+    tolerance: float | None = TOLERANCE,
+    decision: bool = False,
+    usual: float | None = None,
 ) -> Difference:
     """Compares one output with its reference. NaN and infinity never pass.
+
+    A difference holds up to `tolerance` times the scale, the largest absolute reference value.
+    Where every reference value is 0, that would allow none at all: up to 1e-7 holds, the last
+    place of a float32 of 1. An output that is small but not zero keeps its own scale.
 
     Args:
         actual: What the artifact answered.
@@ -65,6 +78,11 @@ def compare(
         tolerance: Largest `scale_relative` that holds. Ids, counts and masks (anything but
             floats) must be equal. None: any finite floats hold, for an artifact that is judged
             by its metric.
+        decision: Whether the largest entry of a row is a decision, so that it must be the same:
+            of scores a class, not of an embedding.
+        usual: Scale of the output's usual answers. If it is given, each row is held to its own
+            scale, or to this one where its own is smaller, so that a row of huge values hides
+            no error in another. None: one scale for all rows.
     """
     if expected.dtype.kind != "f":
         tolerance = 0.0
@@ -75,10 +93,18 @@ def compare(
         )
         nan = float("nan")
         return Difference(nan, nan, nan, False, None, (breach,))
+    if not expected.size:
+        return Difference(0.0, 0.0, 0.0, True, None, ())
+    size = np.abs(expected.astype("float64"))
     difference = np.abs(actual.astype("float64") - expected.astype("float64"))
     max_abs, mean_abs = float(np.max(difference)), float(np.mean(difference))
-    scale = max(float(np.max(np.abs(expected))), float(np.finfo("float32").tiny))
-    relative = max_abs / scale
+    if usual is None:
+        scale, most = np.max(size), np.max(difference)
+    else:
+        scale, most = (each.reshape(len(each), -1).max(1) for each in (size, difference))
+        scale = np.maximum(scale, usual)
+    with np.errstate(invalid="ignore"):  # infinity less infinity is named below
+        relative = float(np.max(_relative(most, scale, tolerance)))
     finite = bool(np.isfinite(actual).all())
     breaches = []
     if not finite:
@@ -89,10 +115,24 @@ def compare(
             f"largest difference {max_abs:.3g} is {relative:.3g} of the scale, "
             f"above {tolerance:.0e}"
         )
-    agreement = _top1_agreement(actual, expected, (tolerance or 0) * scale)
+    agreement = None
+    if decision and usual is None:
+        agreement = _top1_agreement(actual, expected, 2 * (tolerance or 0) * float(scale))
     if tolerance is not None and agreement is not None and agreement < 1:
         breaches.append(f"top-1 agrees on {agreement:.2%} of the samples only")
     return Difference(max_abs, mean_abs, relative, finite, agreement, tuple(breaches))
+
+
+def usual_scale(answers: np.ndarray) -> float:
+    """Largest absolute value of an output's answers to the samples."""
+    return float(np.max(np.abs(answers.astype("float64")), initial=0.0))
+
+
+def _relative(most, scale, tolerance):
+    """Largest differences over their scales; 0 where they are within the floor."""
+    floor = np.where(scale == 0, ZERO, TINY) if tolerance else 0.0
+    relative = most / np.maximum(scale, float(np.finfo("float32").tiny))
+    return np.where(most <= floor, 0.0, relative)
 
 
 def _top1_agreement(actual, expected, margin):

@@ -11,11 +11,12 @@ from mmzoo.export.answer_at import Refused, answer_at
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
 from mmzoo.export.manifest import STRINGS, Tensor, signature_names, with_strings
-from mmzoo.export.model_checks import check_finite, check_model, check_padding
+from mmzoo.export.model_checks import check_finite, check_model, check_names, check_padding
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.part_checks import WHOLE
 from mmzoo.export.parts import FEW, feels_absence, find_parts
 from mmzoo.export.picture_files import picture_files
+from mmzoo.export.probe_answers import answer_probes
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
 from mmzoo.export.signature import call, describe, keras_reason, load_model
 from mmzoo.export.sizes import other_sizes
@@ -47,9 +48,14 @@ def write_proven(
     parts = {}
     if name == "saved_model":
         parts = choose_parts(portable, tokenizers, samples)
+    check_names(*describe(portable, tokenizers))
+    known = answers(portable, samples, original, tokenizers, parts, tolerance)
     with beside(path) as target:
         write(portable, target, tokenizers, parts)
-        prove(name, target, portable, samples, signatures, tokenizers, tolerance, original, parts)
+        prove(
+            name, target, portable, samples, signatures, tokenizers, tolerance, original, parts,
+            known,
+        )  # fmt: skip
     return path
 
 
@@ -104,6 +110,7 @@ def prove(
     tolerance: float = TOLERANCE,
     original: keras.Model | None = None,
     parts: dict | None = None,
+    known: tuple | None = None,
 ) -> None:
     """Runs one artifact in its runtime, in a fresh process, against the Keras model.
 
@@ -117,6 +124,7 @@ def prove(
         tolerance: Largest difference of a float output, as a part of its scale.
         original: The model of strings that tokenizers were cut off; its answers count.
         parts: What `find_parts` found, of a SavedModel.
+        known: What `answers` returned for the model, if it was asked already.
 
     Raises:
         ParityError: If an answer differs.
@@ -145,10 +153,12 @@ def prove(
     }
     if "serving_default" in entry["signatures"]:
         check_padding(model, samples, inputs)
-    reference, refused = answers(model, samples, original, tokenizers, parts)
+    if known is None:
+        known = answers(model, samples, original, tokenizers, parts, tolerance)
+    reference, refused, probes = known
     manifest = {
         **portable, "classes": None, "formats": {name: entry}, "tolerance": tolerance,
-        "refused_sizes": refused, "half_precision": in_half_precision(model),
+        "refused_sizes": refused, "probes": probes, "half_precision": in_half_precision(model),
     }  # fmt: skip
     certificate = certify(artifact.parent, manifest, samples, reference)
     raise_on_breach(certificate)
@@ -174,17 +184,19 @@ def answers(
     original: keras.Model | None = None,
     tokenizers=(),
     parts: dict | None = None,
-) -> tuple[dict, dict[str, str]]:
-    """The Keras model's answers for the samples, those of other sizes and those of subsets.
+    tolerance: float = TOLERANCE,
+) -> tuple[dict, dict[str, str], dict]:
+    """The Keras model's answers for samples, other sizes, subsets and probe rows.
 
     Where tokenizers were cut off it, the samples' answers are those of the model that it was
     cut from, on strings: what went wrong in the cut can't prove itself.
 
     Returns:
-        Dict of "samples", each of `sizes.other_sizes` and, where the model takes presence,
-        "subsets" to a dict of output name to array; and the first samples' of each part that
-        gives or takes something else than the model. And a dict of the sizes that Keras itself
-        refuses (an input shorter than a convolution) to its reason.
+        Dict of "samples", each of `sizes.other_sizes`, "probes" and, where the model takes
+        presence, "subsets" to a dict of output name to array; and the first samples' of each part
+        that gives or takes something else than the model. And a dict of the sizes that Keras itself
+        refuses (an input shorter than a convolution) to its reason. And what `answer_probes`
+        says of the probe rows.
 
     Raises:
         ValueError: If Keras can't run the samples themselves, or as `check_model`.
@@ -210,6 +222,7 @@ def answers(
                 f"{keras_reason(error)}"
             ) from error
     check_model(model, samples, found, subsets)
+    found["probes"], probes = answer_probes(model, samples, inputs, found["samples"], tolerance)
     refused = {}
     for key, values in other_sizes(samples, inputs).items():
         try:
@@ -226,7 +239,7 @@ def answers(
             names = [tensor.name for tensor in part.inputs]
             given = {name: tf.constant(samples.inputs[name][:SMALL_RUN]) for name in names}
             found[key] = {name: value.numpy() for name, value in part.function(given).items()}
-    return found, refused
+    return found, refused, probes
 
 
 def in_half_precision(model: keras.Model) -> bool:

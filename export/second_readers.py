@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.checks import SMALL_RUN
+from mmzoo.export.checks import SMALL_RUN, Line, plan_probes
 from mmzoo.export.manifest import Tensor
 from mmzoo.export.parity import compare
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
@@ -28,6 +28,8 @@ def check_second_readers(
     tolerance: float,
     fixed: bool,
     half: bool = False,
+    scores: str | None = None,
+    probes: dict | None = None,
 ) -> list[dict]:
     """Runs the first samples, and those of every subset, in each other runtime there is.
 
@@ -37,6 +39,9 @@ def check_second_readers(
         samples, inputs, reference, tolerance: See `certificate.certify`.
         fixed: Whether it takes one sample at a time.
         half: Whether it computes in float16 or bfloat16, which OpenVINO does in float32.
+        scores: The output that holds a score a class, by name.
+        probes: See `checks.plan_checks`. TFLite's own operators are held to the probe rows too;
+            OpenVINO, which no file is made for, is not.
 
     Returns:
         A list of dicts: `runtime`, `samples`, `max_abs` and `breaches`; or `runtime` and
@@ -45,11 +50,15 @@ def check_second_readers(
     batch = 1 if fixed else BATCHES[-1]
     given = {name: value[:SMALL_RUN] for name, value in samples.inputs.items()}
     count = len(next(iter(given.values())))
-    sets = [(reference["samples"], given)]
+    sets = [given]
+    whole = np.arange(count)
+    lines = [Line(0, "samples", batch, "samples", count, whole)]
     subsets = draw_subsets(samples, inputs)
     if subsets is not None:
         few = {name: value[:SMALL_RUN] for name, value in subsets.spoilt.inputs.items()}
-        sets.append((reference["subsets"], few))
+        rows = np.arange(len(next(iter(few.values()))))
+        sets.append(few)
+        lines.append(Line(1, "subsets", batch, "subsets", len(rows), rows))
     found: list[dict] = []
     for reader in READERS.get(format, ()):
         if reader.endswith("OpenVINO") and importlib.util.find_spec("openvino") is None:
@@ -60,10 +69,18 @@ def check_second_readers(
             continue
         entry: dict = {"runtime": reader, "samples": count, "max_abs": 0.0, "breaches": []}
         found.append(entry)
+        mine, asked = list(sets), list(lines)
+        if probes is not None and not reader.endswith("OpenVINO"):
+
+            def run_too(values, _batch, mine=mine):
+                mine.append(values)
+                return len(mine) - 1, len(next(iter(values.values())))
+
+            plan_probes(asked, run_too, [batch], samples, inputs, reference, False, probes)
         try:
             run = run_artifact(
                 reader, path, given, [(batch, count)],
-                further=[(values, batch) for _, values in sets[1:]],
+                further=[(values, batch) for values in mine[1:]],
             )  # fmt: skip
         except RuntimeFailure as error:
             if reader.endswith("OpenVINO"):  # that it can't read a file is its own fault
@@ -71,13 +88,19 @@ def check_second_readers(
             else:
                 entry["breaches"].append(str(error))
             continue
-        for (expected, values), outputs in zip(sets, run.outputs, strict=True):
-            rows = len(next(iter(values.values())))
-            for name, value in expected.items():
+        for line in asked:
+            outputs = run.outputs[line.run]
+            for name in reference[line.reference]:
                 if name not in outputs:
                     entry["breaches"].append(f"{reader}: no output {name!r}")
                     continue
-                difference = compare(outputs[name], value[:rows], tolerance)
-                entry["max_abs"] = float(np.maximum(entry["max_abs"], difference.max_abs))
-                entry["breaches"] += [f"{reader}, {name!r}: {b}" for b in difference.breaches]
+                actual, expected = line.pick(outputs[name], reference, name)
+                difference = compare(
+                    actual, expected, None if line.large else tolerance, name == scores,
+                    line.usual(reference, name),
+                )  # fmt: skip
+                if not line.by_row:  # the largest of huge answers says nothing
+                    entry["max_abs"] = float(np.maximum(entry["max_abs"], difference.max_abs))
+                what = f"{reader}, {name!r}" + f", {line.name}" * line.by_row
+                entry["breaches"] += [f"{what}: {b}" for b in difference.breaches]
     return found

@@ -8,6 +8,7 @@ ctypes, and TensorFlow's Python package is never imported.
 import ctypes
 import importlib.util
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -82,10 +83,11 @@ def _library():
 
 
 class Runtime:
-    """A session on one signature of a SavedModel."""
+    """A session on one signature of a SavedModel. Safe to call from several threads."""
 
     def __init__(self, path: Path, signature: str):
         self._lib = _library()
+        self._one_at_a_time = threading.Lock()  # one status: of two calls, whose error is it?
         self._status = self._lib.TF_NewStatus()
         graph, meta = self._load(path)
         if b"Op type not registered" in self._lib.TF_Message(self._status):
@@ -143,13 +145,14 @@ class Runtime:
         names = list(self._fetches)
         fetches = (_Output * len(names))(*(self._fetches[name] for name in names))
         results = (ctypes.c_void_p * len(names))()
-        self._lib.TF_SessionRun(
-            self._session, None, feeds, values, len(inputs), fetches, results, len(names),
-            None, 0, None, self._status,
-        )  # fmt: skip
-        for value, array in zip(values, inputs.values(), strict=True):
-            self._free(value, array)
-        self._check()
+        with self._one_at_a_time:
+            self._lib.TF_SessionRun(
+                self._session, None, feeds, values, len(inputs), fetches, results, len(names),
+                None, 0, None, self._status,
+            )  # fmt: skip
+            for value, array in zip(values, inputs.values(), strict=True):
+                self._free(value, array)
+            self._check()
         outputs = {n: self._to_array(r) for n, r in zip(names, results, strict=True)}
         for result in results:
             self._lib.TF_DeleteTensor(result)

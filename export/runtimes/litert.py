@@ -1,12 +1,17 @@
 """TFLite files by ai-edge-litert."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
 
 
 class Runtime:
-    """An interpreter on one signature of a TFLite file."""
+    """An interpreter on one signature of a TFLite file. Safe to call from several threads.
+
+    An interpreter keeps inputs and outputs in memory of its own: of two calls at once, each
+    might read the other's answer. They take turns.
+    """
 
     xnnpack = True  # whether its faster operators stand in for TFLite's own
 
@@ -19,6 +24,7 @@ class Runtime:
                 f"(it has no wheel for every platform): {error}"
             ) from error
 
+        self._one_at_a_time = threading.Lock()
         self._interpreter = self._load(interpreter, str(path))
         found = self._interpreter.get_signature_list()
         if signature not in found:
@@ -34,7 +40,8 @@ class Runtime:
         return module.Interpreter(path, num_threads=2, experimental_op_resolver_type=kind)
 
     def run(self, inputs: dict) -> dict:
-        return self._runner(**inputs)
+        with self._one_at_a_time:  # until the outputs are copied: the next call overwrites them
+            return {name: np.array(value) for name, value in self._runner(**inputs).items()}
 
 
 def _describe(details):

@@ -37,6 +37,8 @@ def test_the_certificate_covers_every_format_signature_batch_and_output(exported
             ("short", 3),
             ("long", 3),
             ("text empty", 1),
+            ("probes", 1),
+            ("probes", 17),
         ]
         for output in ("probability", "embedding")
     }
@@ -44,9 +46,10 @@ def test_the_certificate_covers_every_format_signature_batch_and_output(exported
         for check in entry["checks"]:
             assert check["finite"]
             assert 0 <= check["scale_relative"] <= 1e-5
-            counts = {"samples": 20, "text empty": 1}
+            counts = {"samples": 20, "text empty": 1, "probes": exported.manifest["probes"]["rows"]}
             assert check["samples"] == counts.get(check["sizes"], 6)
-            assert check["top1_agreement"] == 1
+            decides = check["output"] == "probability" and check["sizes"] != "probes"
+            assert check["top1_agreement"] == (1 if decides else None)
         assert entry["metric"]["change"] == 0
         assert entry["bytes"] > 0
         assert set(entry["latency_ms"]) == {"1", "3", "17"}

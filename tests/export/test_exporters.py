@@ -165,7 +165,7 @@ def test_names_that_a_format_would_change_are_refused(tmp_path):
     with pytest.raises(ValueError, match="letters, digits and underscores.*'my-input'"):
         to_tflite(model, tmp_path / "model.tflite")
     file = keras.Input((3,), name="file")
-    model = keras.Model({"file": file}, {"file": layers.Dense(2)(file)})
+    model = keras.Model({"file": file}, {"args": layers.Dense(2)(file)})
     assert to_tflite(model, tmp_path / "model.tflite").is_file()
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mmzoo.export import export_bundle, to_onnx, to_saved_model
+from mmzoo.export import export_bundle, to_onnx, to_saved_model, to_tflite
 from mmzoo.export.samples import Samples
 from mmzoo.export.towers import split_towers
 
@@ -14,15 +14,41 @@ SAMPLES = Samples({"x": np.random.default_rng(0).standard_normal((20, 6)).astype
 
 def model_of(function):
     x = keras.Input((6,), name="x")
-    return keras.Model({"x": x}, {"y": function(x)})
+    made = layers.Lambda(function, output_shape=lambda shape: (None, *shape[1:]))(x)
+    return keras.Model({"x": x}, {"y": made})
+
+
+NORMALIZE, DROP = layers.BatchNormalization(), layers.Dropout(0.5)
+NORMALIZE.build((None, 6))
 
 
 @pytest.mark.parametrize(
     "function, words",
     [
         (ops.log, r"answers are finite. Received: NaN or infinity in output 'y' on 20 of 20"),
-        (lambda x: x / ops.max(x), "does not depend on the others of its batch.*LogMel"),
-        (lambda x: x - ops.mean(x, 0), "does not depend on the others of its batch"),
+        (lambda x: x / ops.max(x), "'y' of row .* changes with the other rows.*LogMel"),
+        (lambda x: x - ops.mean(x, 0), "changes with the other rows of its batch"),
+        (lambda x: NORMALIZE(x, training=True), "changes with the other rows"),
+        (lambda x: ops.softmax(x, 0), "changes with the other rows"),
+        (lambda x: ops.matmul(ops.softmax(x @ ops.transpose(x)), x), "changes with the other rows"),
+        (lambda x: ops.cumsum(x, 0), "changes with the other rows"),
+        (lambda x: x + 1e-4 * ops.mean(x, 0), "changes with the other rows"),  # below SAME
+        (lambda x: x + ops.cast(ops.shape(x)[0] > 16, "float32"), "changes with the other rows"),
+        (
+            lambda x: x + ops.cast(ops.cumsum(ops.ones_like(x), 0) > 14, "float32"),
+            "changes with the other rows",
+        ),  # on later rows alone
+        (
+            lambda x: x + ops.relu(ops.max(ops.abs(x)) - 20.0),
+            "of probe row .* changes with the other rows",
+        ),  # beside huge rows alone
+        (lambda x: ops.cast(x > ops.mean(x, 0), "int32"), "changes with the other rows"),
+        (
+            lambda x: DROP(x, training=True),
+            r"'y' changes from one call to the next on the same inputs \(max difference",
+        ),
+        (lambda x: x + 1e-3 * keras.random.normal((6,)), "from one call to the next"),
+        (lambda x: ops.reshape(x, (-1, 3)), "'y' has 40 rows for 20 samples"),
     ],
 )
 def test_a_model_that_no_artifact_could_be_true_to_is_refused(tmp_path, function, words):
@@ -32,7 +58,8 @@ def test_a_model_that_no_artifact_could_be_true_to_is_refused(tmp_path, function
 
 
 def test_a_model_that_only_rounds_otherwise_is_not(tmp_path):
-    model = model_of(lambda x: layers.LayerNormalization()(1e4 + x))
+    x = keras.Input((6,), name="x")
+    model = keras.Model({"x": x}, {"y": layers.LayerNormalization()(1e4 + x)})
     assert to_onnx(model, tmp_path / "m.onnx", samples=SAMPLES, tolerance=1e-3).exists()
 
 
@@ -88,3 +115,12 @@ def test_a_model_that_masks_its_padding_is_exported(tmp_path):
         return ops.sum(ops.where(mask[..., None], tokens, 0.0), 1)
 
     assert to_saved_model(text_model(total), tmp_path / "m", samples=TEXTS).exists()
+
+
+@pytest.mark.parametrize("export", [to_onnx, to_saved_model, to_tflite, export_bundle])
+def test_an_output_that_bears_the_name_of_an_input_is_named(tmp_path, export):
+    x = keras.Input((6,), name="x")
+    model = keras.Model({"x": x}, {"x": layers.Dense(2)(x), "y": layers.Dense(2)(x)})
+    with pytest.raises(ValueError, match="Input and output share the name 'x': rename one"):
+        export(model, tmp_path / "m", samples=SAMPLES)
+    assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,7 @@ def test_a_size_that_keras_refuses_is_on_record_and_no_other_goes_unrun(tmp_path
     assert set(refused) == {"short", "signal 1"} == set(bundle.certificate["not_run"])
     assert all("size" in reason or "dimension" in reason for reason in refused.values())
     sizes = {check["sizes"] for check in bundle.certificate["formats"]["onnx"]["checks"]}
-    assert sizes == {"samples", "long"}
+    assert sizes == {"samples", "long", "probes"}
     assert verify_bundle(bundle.path).certificate["not_run"] == refused
     tensors = [Tensor("signal", "float32", (None, None, 3))]
     with pytest.raises(ValueError, match="Expected reference answers of the size 'short'"):
