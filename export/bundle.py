@@ -1,16 +1,19 @@
 """A bundle: the artifacts of one model, their manifest and their certificate."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from mmzoo._version import __version__
+from mmzoo.export.calibration import calibrate_and_check, save_calibration
 from mmzoo.export.card import model_card
 from mmzoo.export.certificate import certify, raise_on_breach
+from mmzoo.export.format_choice import Writing, choose_formats, needs_calibration
 from mmzoo.export.limits import check_limit
 from mmzoo.export.manifest import (
     FIXED,
-    FORMATS,
+    FOLDER_SERVING,
     PATHS,
     QUANTIZED,
     SCHEMA,
@@ -38,6 +41,7 @@ from mmzoo.export.to_tflite import write_tflite
 from mmzoo.export.tokens import split_tokenizers
 from mmzoo.export.variants import METRIC_LIMIT, quantization, write_variant
 from mmzoo.files import beside, sha256, write_json
+from mmzoo.place_lock import lock_place
 
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
 
@@ -46,13 +50,14 @@ def export_bundle(
     model,
     path,
     *,
-    formats=FORMATS,
+    formats=None,
     samples: Samples | None = None,
     classes: list[str] | None = None,
     tolerance: float = TOLERANCE,
     quantize: dict[str, str] | None = None,
     metric_limit: float = METRIC_LIMIT,
     about: dict[str, str] | None = None,
+    name: str | None = None,
 ) -> Bundle:
     """Exports a model to every format, proves each, and only then puts it in place.
 
@@ -60,12 +65,16 @@ def export_bundle(
         model: Functional Keras model, or the path of a `.keras` file.
         path: Folder of the bundle. An old bundle there is replaced once the new one holds,
             and is left as it was otherwise.
-        formats: Any of "saved_model", "tflite", "onnx", and of the variants:
+        formats: None: "saved_model", "tflite" and "onnx", or "all": the variants too. Then what
+            the model can't carry is left out, and the bundle says which and why, under `left_out`
+            of its manifest and certificate, and on its card. Or names, each of which must be
+            made: any of "saved_model", "tflite", "onnx", and of the variants:
             "tflite-batch1" (one sample of the samples' size, for browsers and GPU delegates),
             "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-dynamic", "onnx-int8".
             And "onnx-strings" and "tflite-strings", which take texts as strings, by operators of
             onnxruntime-extensions and tensorflow-text.
-        samples: Real samples. None: the Concept-128 test samples.
+        samples: Real samples. None: the Concept-128 test samples. For int8, which learns its
+            ranges from samples, they are split: see `calibration.split`.
         classes: Optional class names, in the order of the scores.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
             float32 keeps in a network of a few layers; one of dozens may need 5e-5.
@@ -76,29 +85,36 @@ def export_bundle(
             held to `tolerance`. Without labels: the share of top-1 that may change.
         about: Optional dict of a heading of the model card ("Data", "Metrics", "Limits",
             "Licence") to Markdown.
+        name: Title of the model card. None: the model's name.
 
     Returns:
         The `Bundle`.
 
     Raises:
         ValueError: If a format is unknown, `path` is a folder of something else, or a
-            format can't carry the model.
-        ImportError: If a package is missing that a format needs.
-        ParityError: If an artifact's answers differ; nothing is left at `path`.
+            format that was asked for, or every one, can't carry the model.
+        ImportError: If a package is missing that such a format needs.
+        ParityError: If the answers of such an artifact differ; nothing is left at `path`.
+        PlaceInUseError: If another run writes to `path`.
     """
     quantize = dict(quantize or {})
-    formats = tuple(dict.fromkeys((*formats, *(["tflite-mixed"] if quantize else []))))
-    if not formats or not set(formats) <= set(PATHS):
-        raise ValueError(f"`formats` must be some of {tuple(PATHS)}. Received: {formats}.")
-    if "tflite-mixed" in formats and not quantize:
-        raise ValueError(
-            "Expected `quantize` for 'tflite-mixed': a dict of tower to kind (--quantize "
-            "image=int8,text=dynamic). Received: nothing."
-        )
+    formats, asked = choose_formats(formats, quantize)
     path = Path(path)
     check_bundle_place(path)
     check_tolerance(tolerance)
     check_limit(metric_limit)
+    with lock_place(path):
+        check_bundle_place(path)  # whoever held the lock before may have written there
+        return _export(
+            model, path, formats, asked, samples, classes, tolerance, quantize, metric_limit,
+            about, name,
+        )  # fmt: skip
+
+
+def _export(
+    model, path, formats, asked, samples, classes, tolerance, quantize, metric_limit, about, name
+):
+    title = name
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
@@ -106,6 +122,14 @@ def export_bundle(
         check_strings(name, model, tokenizers)
     samples = default_samples(inputs, tokenizers) if samples is None else samples
     samples = samples.with_ids(tokenizers).fit(inputs)
+    calibration, too_few = None, None
+    if any(needs_calibration(each, quantize) for each in formats):
+        try:
+            calibration, samples = calibrate_and_check(samples, tokenizers)
+        except ValueError as error:
+            if any(needs_calibration(each, quantize) for each in asked):
+                raise
+            too_few = error
     parts = {}
     if "saved_model" in formats:
         parts = choose_parts(model, tokenizers, samples)
@@ -114,18 +138,27 @@ def export_bundle(
     reference, refused = answers(model, samples, original, tokenizers, parts)
     with beside(path) as place:
         place.mkdir()
-        for name in formats:
-            (place / PATHS[name]).parent.mkdir()
+
+        def write(name):
             if name in VARIANTS:
-                write_variant(name, place, model, samples, quantize, tokenizers)
-                continue
-            if name in STRINGS:
+                if too_few is not None and needs_calibration(name, quantize):
+                    raise too_few
+                write_variant(name, place, model, samples, quantize, calibration)
+            elif name in STRINGS:
                 write_strings(name, place, model, tokenizers)
-                continue
-            options = {}
-            if name == "saved_model":
-                options = {"tokenizers": tokenizers, "parts": parts}
-            WRITERS[name](model, place / PATHS[name], **options)
+            else:
+                options = {}
+                if name == "saved_model":
+                    options = {"tokenizers": tokenizers, "parts": parts}
+                WRITERS[name](model, place / PATHS[name], **options)
+
+        writing = Writing(place, formats, asked)
+        writing.write(write)
+        formats = tuple(writing.made)
+        if "saved_model" not in formats:
+            parts = {}
+        if calibration is not None:
+            save_calibration(place, calibration)
         if samples.source != CONCEPTS_TEST:
             samples.save(place / "samples.npz")
         elif samples.texts:  # texts are drawn anew at each check; their tokenizer isn't run
@@ -138,6 +171,9 @@ def export_bundle(
             write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
         manifest |= {"refused_sizes": refused, "half_precision": in_half_precision(model)}
+        manifest["left_out"] = writing.left_out
+        if calibration is not None:
+            manifest["calibration"] = calibration.to_json()
         if "saved_model" in formats:
             manifest["formats"]["saved_model"]["signatures"] = signatures
         for name in set(QUANTIZED) & set(formats):
@@ -154,13 +190,17 @@ def export_bundle(
                 f"Expected as many class names as one output has scores. Received: "
                 f"{len(classes)} names for {[(t.name, t.shape) for t in outputs]}."
             )
+        certificate = certify(place, manifest, samples, reference)
+        writing.drop_breaches(manifest, certificate)
+        if "saved_model" not in manifest["formats"]:
+            shutil.rmtree(place / FOLDER_SERVING, ignore_errors=True)
+        certificate["left_out"] = writing.left_out
         write_mobile(place, manifest)
         write_json(place / "manifest.json", manifest)
-        certificate = certify(place, manifest, samples, reference)
         certificate["manifest_sha256"] = sha256(place / "manifest.json")
         raise_on_breach(certificate)
         write_json(place / "certificate.json", certificate)
-        card = model_card(manifest, certificate, about)
+        card = model_card(manifest, certificate, about, title)
         (place / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         write_sums(place)
     return Bundle(path, manifest, certificate)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from mmzoo.export.limits import check_limit
+from mmzoo.export.parity import check_tolerance
 from mmzoo.files import check_replaceable, sha256
 
 FORMATS = ("saved_model", "tflite", "onnx")
@@ -25,13 +26,14 @@ PATHS = {
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
 PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
 MANIFEST = "manifest.json"
-SCHEMA = 4  # goes up with each change of what a bundle holds
+SCHEMA = 5  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 FOLDER_MOBILE = "mobile"
 SUMS = "SHA256SUMS"
 SIGNATURE = "model.sig"  # of all other files, the sums among them: see `export.signing`
 BUNDLE_NAMES = {
-    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS, SIGNATURE,
+    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "calibration.npz",
+    "MODEL_CARD.md", SUMS, SIGNATURE,
     FOLDER_SERVING, FOLDER_MOBILE, *(path.split("/")[0] for path in PATHS.values()),
 }  # fmt: skip
 
@@ -156,9 +158,14 @@ def _check_manifest(manifest):
         raise ValueError("it does not say why a size was refused")
     if not isinstance(manifest["half_precision"], bool):
         raise ValueError("it does not say whether the model computes in half precision")
-    for entry in manifest["formats"].values():
-        if "metric_limit" in entry:
+    check_tolerance(manifest["tolerance"])
+    for name, entry in manifest["formats"].items():
+        if name in QUANTIZED:
             check_limit(entry["metric_limit"])
+    if not all(isinstance(why, str) for item in manifest["left_out"].items() for why in item):
+        raise ValueError("it does not say why a format was left out")
+    if "calibration" in manifest:
+        _ = [manifest["calibration"][key] for key in ("source", "count", "sha256", "split")]
     _ = manifest["reference_sha256"], manifest["classes"], manifest["audio"]["sample_rate"]
 
 

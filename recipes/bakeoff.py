@@ -157,7 +157,16 @@ def show(name, entry):
 def main(argv=None) -> dict:
     """Trains, measures and compares. Returns what `bakeoff.json` holds."""
     args = parse(argv)
+    check_run_place(args.out, ["bakeoff.partial.json"], "bakeoff.partial.json",
+                    {"arguments": None, "done": None})  # fmt: skip
+    check_run_place(args.out, ["bakeoff.json", "bakeoff.html"], "bakeoff.json",
+                    {"recipe": "bakeoff"})  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
+    with lock_place(args.out):
+        return _compare(args)
+
+
+def _compare(args):
     tf.config.experimental.enable_op_determinism()
     depends = {
         **{key: getattr(args, key) for key in ("seeds", "parameters", "steps", "batch_size")},

@@ -12,6 +12,7 @@ Paper: the additive score of Bahdanau et al., 2015 (arXiv:1409.0473) between mod
 """
 
 import argparse
+import contextlib
 import functools
 import time
 from pathlib import Path
@@ -30,8 +31,10 @@ from mmzoo.export.parity import accuracy
 from mmzoo.export.quantize import check_choice
 from mmzoo.files import beside, write_json
 from mmzoo.fusion.presence import subsets_of
+from mmzoo.place_lock import lock_place
 from mmzoo.recipes._card import about
 from mmzoo.recipes._concepts_inputs import as_taken, predict, with_strings
+from mmzoo.run_place import check_run_place
 from mmzoo.training.arguments import pairs, positive_int, some_of
 from mmzoo.training.devices import Devices, add_device_arguments, devices_of
 
@@ -53,6 +56,7 @@ STAGES = {
     "pretrained": [(3, 2e-3, False), (3, 3e-4, True)],
 }
 CLASSES = 128
+WRITES = ("model.keras", "metrics.json", "report.html")  # into --out, beside the bundle
 # Through Whisper's and EfficientNet's layers TFLite's own approximations add up to 1.1e-5.
 TOLERANCE = {"shipped": 1e-5, "scratch": 1e-5, "pretrained": 5e-5}
 
@@ -193,10 +197,16 @@ def train(
 def main(argv=None) -> dict:
     """Trains, evaluates, exports and reports. Returns what `metrics.json` holds."""
     args = parse(argv)
+    check_run_place(args.out, WRITES, "metrics.json", {"recipe": "concepts", "trained": None})
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
     check_bundle_place(args.out / "bundle")
     check_choice(args.quantize, dict.fromkeys(args.modalities, ""))
     devices = devices_of(args, args.seed)
+    with lock_place(args.out) if devices.chief else contextlib.nullcontext():
+        return _train_and_ship(args, devices)
+
+
+def _train_and_ship(args, devices):
     trained = {}
     for subset in subsets_of(args.modalities) if args.subsets == "all" else [args.modalities]:
         trained["+".join(subset)] = train(
@@ -276,6 +286,11 @@ def ship(args, models, replicas) -> dict:
     return metrics
 
 
+def formats_of(text):
+    """Names of formats, each of which must be made; or "all", what the model can carry."""
+    return text if text == "all" else some_of(ALL)(text)
+
+
 def parse(argv):
     parser = argparse.ArgumentParser(prog="concepts", description=__doc__.splitlines()[0])
     parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
@@ -283,7 +298,7 @@ def parse(argv):
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--subsets", choices=("all",), help="a model for each subset too")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
-    parser.add_argument("--formats", type=some_of(ALL, "all"), default=export.FORMATS)
+    parser.add_argument("--formats", type=formats_of, help="what must be made, or all")
     parser.add_argument("--quantize", type=pairs, default={}, help="image=int8,text=dynamic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")

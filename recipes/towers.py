@@ -132,6 +132,8 @@ by the recipe `towers` of mmzoo {__version__}
 def main(argv=None) -> dict:
     """Trains and publishes the towers. Returns the figures on their cards."""
     args = parse(argv)
+    for modality in args.modalities:
+        check_replaceable(folder_of(args.out, modality), OURS, "saved_model.pb")
     devices = devices_of(args, args.seed)
     trained = {
         modality: train(
@@ -147,10 +149,15 @@ def main(argv=None) -> dict:
     return found
 
 
+def folder_of(out, modality):
+    """Where a tower's module is written."""
+    return out / f"concept128-{modality}" / "1"
+
+
 def publish(modality, tower, model, figures, out):
     """Publishes one tower. Returns the figures on its card."""
     figures |= evaluate(modality, model)
-    folder = out / f"concept128-{modality}" / "1"
+    folder = folder_of(out, modality)
     hub.publish(
         tower, folder, card=card(modality, tower, figures),
         contract=tower_contract(tower, licence="Apache-2.0"),
