@@ -29,9 +29,11 @@ from mmzoo.export.measure import measure_tflite
 from mmzoo.export.parity import ParityError
 from mmzoo.files import beside, write_json
 from mmzoo.fusion import zoo
+from mmzoo.place_lock import lock_place
 from mmzoo.recipes import _tasks as tasks
 from mmzoo.recipes._contenders import AS_TEXT, AsText, Classifier
 from mmzoo.recipes._imbalance import compare_joint_training
+from mmzoo.run_place import check_run_place
 from mmzoo.training.arguments import positive_int, some_of
 from mmzoo.training.partial import PartialResults
 

@@ -20,6 +20,8 @@ from keras import layers
 from mmzoo import __version__, encoders, hub, training
 from mmzoo.data import concepts, stream
 from mmzoo.export.parity import accuracy
+from mmzoo.files import check_replaceable
+from mmzoo.hub.publish import OURS
 from mmzoo.hub.towers import tower_contract
 from mmzoo.training.arguments import positive_int, some_of
 from mmzoo.training.devices import Devices, add_device_arguments, devices_of
