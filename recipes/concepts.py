@@ -33,22 +33,13 @@ from mmzoo.files import beside, write_json
 from mmzoo.fusion.presence import subsets_of
 from mmzoo.place_lock import lock_place
 from mmzoo.recipes._card import about
-from mmzoo.recipes._concepts_inputs import as_taken, predict, with_strings
+from mmzoo.recipes._concepts_inputs import ENCODERS, as_taken, predict, with_strings
 from mmzoo.run_place import check_run_place
 from mmzoo.training.arguments import pairs, positive_int, some_of
 from mmzoo.training.devices import Devices, add_device_arguments, devices_of
 
 MODALITIES = concepts.MODALITIES
 FUSIONS = ("early", "late", "interactive")
-ENCODERS = {
-    "shipped": {m: f"mmzoo/concept128-{m}/1" for m in MODALITIES},
-    "scratch": dict.fromkeys(MODALITIES, "small"),
-    "pretrained": {
-        "image": "mmzoo/efficientnet-lite0-128/1",
-        "text": "mmzoo/universal-sentence-encoder-multilingual-token-ids/1",
-        "audio": "mmzoo/whisper-tiny-en-1s/1",
-    },
-}
 # Epochs and highest learning rate of each stage, and whether the modules learn too.
 STAGES = {
     "shipped": [(6, 3e-3, False)],
@@ -286,11 +277,6 @@ def ship(args, models, replicas) -> dict:
     return metrics
 
 
-def formats_of(text):
-    """Names of formats, each of which must be made; or "all", what the model can carry."""
-    return text if text == "all" else some_of(ALL)(text)
-
-
 def parse(argv):
     parser = argparse.ArgumentParser(prog="concepts", description=__doc__.splitlines()[0])
     parser.add_argument("--fusion", choices=FUSIONS, default="interactive")
@@ -298,7 +284,9 @@ def parse(argv):
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--subsets", choices=("all",), help="a model for each subset too")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
-    parser.add_argument("--formats", type=formats_of, help="what must be made, or all")
+    parser.add_argument(
+        "--formats", type=some_of(ALL, "all", True), help="what must be made, or all"
+    )
     parser.add_argument("--quantize", type=pairs, default={}, help="image=int8,text=dynamic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")

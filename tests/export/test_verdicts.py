@@ -25,6 +25,10 @@ def metric(artifact=0.75, **changes):
     return {"metric": found | changes, "subsets": {}}
 
 
+def tampered(**changes):
+    return {"metric": metric()["metric"] | changes, "subsets": {}}
+
+
 def test_samples_whose_lead_is_under_two_tolerances_may_flip():
     scores = np.array([[1, 0], [0.5, 0.5 + 1.5e-5], [0.5, 0.5 + 3e-5], [0.5, 0.5]], "float64")
     assert may_flip(scores, 1e-5) == 2
@@ -40,7 +44,8 @@ def test_a_near_tie_on_another_processor_is_no_other_metric(stored):
     [
         metric(0.85), metric(0.65), metric(0.8, change=0), metric(0.8, differ=0),
         metric(0.77), metric(keras=0.8, artifact=0.8), metric(may_flip=20), metric(samples=40),
-        metric(differ=2), metric(artifact="0.75"), metric(float("nan")), metric(output="z"),
+        metric(differ=2), tampered(artifact="0.75"), tampered(artifact=float("nan")),
+        metric(output="z"),
         {"metric": None, "subsets": {}}, {"metric": {}, "subsets": {}},
         metric() | {"subsets": {"image": None}},
     ],
