@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from mmzoo.data import concepts
+
 ENCODERS = {
     "shipped": {m: f"mmzoo/concept128-{m}/1" for m in concepts.MODALITIES},
     "scratch": dict.fromkeys(concepts.MODALITIES, "small"),
