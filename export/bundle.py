@@ -1,19 +1,22 @@
 """A bundle: the artifacts of one model, their manifest and their certificate."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from mmzoo._version import __version__
+from mmzoo.export.calibration import calibrate_and_check, save_calibration
 from mmzoo.export.card import model_card
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.embedding import describe_embedding
+from mmzoo.export.format_choice import Writing, choose_formats, needs_calibration
 from mmzoo.export.image_fit import choose_fit, describe_image_fit
 from mmzoo.export.limits import check_limit
 from mmzoo.export.manifest import (
     FIXED,
-    FORMATS,
+    FOLDER_SERVING,
     PATHS,
     QUANTIZED,
     SCHEMA,
@@ -44,6 +47,7 @@ from mmzoo.export.to_tflite import write_tflite
 from mmzoo.export.tokens import split_tokenizers
 from mmzoo.export.variants import METRIC_LIMIT, quantization, write_variant
 from mmzoo.files import beside, sha256, write_json
+from mmzoo.place_lock import lock_place
 
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
 
@@ -52,13 +56,14 @@ def export_bundle(
     model,
     path,
     *,
-    formats=FORMATS,
+    formats=None,
     samples: Samples | None = None,
     classes: list[str] | None = None,
     tolerance: float = TOLERANCE,
     quantize: dict[str, str] | None = None,
     metric_limit: float = METRIC_LIMIT,
     about: dict[str, str] | None = None,
+    name: str | None = None,
     version: str = "1",
     image_fit: str | None = None,
 ) -> Bundle:
@@ -68,12 +73,16 @@ def export_bundle(
         model: Functional Keras model, or the path of a `.keras` file.
         path: Folder of the bundle. An old bundle there is replaced once the new one holds,
             and is left as it was otherwise.
-        formats: Any of "saved_model", "tflite", "onnx", and of the variants:
+        formats: None: "saved_model", "tflite" and "onnx", or "all": the variants too. Then what
+            the model can't carry is left out, and the bundle says which and why, under `left_out`
+            of its manifest and certificate, and on its card. Or names, each of which must be
+            made: any of "saved_model", "tflite", "onnx", and of the variants:
             "tflite-batch1" (one sample of the samples' size, for browsers and GPU delegates),
             "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-dynamic", "onnx-int8".
             And "onnx-strings" and "tflite-strings", which take texts as strings, by operators of
             onnxruntime-extensions and tensorflow-text.
-        samples: Real samples. None: the Concept-128 test samples.
+        samples: Real samples. None: the Concept-128 test samples. For int8, which learns its
+            ranges from samples, they are split: see `calibration.split`.
         classes: Optional class names, in the order of the scores.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
             float32 keeps in a network of a few layers; one of dozens may need 5e-5.
@@ -84,6 +93,7 @@ def export_bundle(
             held to `tolerance`. Without labels: the share of top-1 that may change.
         about: Optional dict of a heading of the model card ("Data", "Metrics", "Limits",
             "Licence") to Markdown.
+        name: Title of the model card. None: the model's name.
         version: The model's version, which `verify_bundle(expect_version=)` asks for: letters,
             digits, ".", "_", "+" and "-". A signature covers it.
         image_fit: How `predict`, `embed`, the page and the phones' classes bring a picture to the
@@ -98,25 +108,32 @@ def export_bundle(
 
     Raises:
         ValueError: If a format is unknown, `path` is a folder of something else, or a
-            format can't carry the model.
-        ImportError: If a package is missing that a format needs.
-        ParityError: If an artifact's answers differ; nothing is left at `path`.
+            format that was asked for, or every one, can't carry the model.
+        ImportError: If a package is missing that such a format needs.
+        ParityError: If the answers of such an artifact differ; nothing is left at `path`.
+        PlaceInUseError: If another run writes to `path`.
     """
     quantize = dict(quantize or {})
-    formats = tuple(dict.fromkeys((*formats, *(["tflite-mixed"] if quantize else []))))
-    if not formats or not set(formats) <= set(PATHS):
-        raise ValueError(f"`formats` must be some of {tuple(PATHS)}. Received: {formats}.")
-    if "tflite-mixed" in formats and not quantize:
-        raise ValueError(
-            "Expected `quantize` for 'tflite-mixed': a dict of tower to kind (--quantize "
-            "image=int8,text=dynamic). Received: nothing."
-        )
+    formats, asked = choose_formats(formats, quantize)
     path = Path(path)
     check_bundle_place(path)
     check_tolerance(tolerance)
     check_limit(metric_limit)
     check_version(version)
     check_classes(classes)
+    with lock_place(path):
+        check_bundle_place(path)  # whoever held the lock before may have written there
+        return _export(
+            model, path, formats, asked, samples, classes, tolerance, quantize, metric_limit,
+            about, name, version, image_fit,
+        )  # fmt: skip
+
+
+def _export(
+    model, path, formats, asked, samples, classes, tolerance, quantize, metric_limit, about, name,
+    version, image_fit,
+):  # fmt: skip
+    title = name
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
     inputs, outputs = describe(model, tokenizers)
@@ -133,6 +150,14 @@ def export_bundle(
     scores = scores_output(scored)
     widths = {tensor.name: tensor.shape[-1] for tensor in outputs}
     check_labels(samples.name, samples.labels, widths[scores] if scores else None)
+    calibration, too_few = None, None
+    if any(needs_calibration(each, quantize) for each in formats):
+        try:
+            calibration, samples = calibrate_and_check(samples, tokenizers)
+        except ValueError as error:
+            if any(needs_calibration(each, quantize) for each in asked):
+                raise
+            too_few = error
     parts = {}
     if "saved_model" in formats:
         parts = choose_parts(model, tokenizers, samples)
@@ -141,18 +166,27 @@ def export_bundle(
     reference, refused, probes = answers(model, samples, original, tokenizers, parts, tolerance)
     with beside(path) as place:
         place.mkdir()
-        for name in formats:
-            (place / PATHS[name]).parent.mkdir()
+
+        def write(name):
             if name in VARIANTS:
-                write_variant(name, place, model, samples, quantize, tokenizers)
-                continue
-            if name in STRINGS:
+                if too_few is not None and needs_calibration(name, quantize):
+                    raise too_few
+                write_variant(name, place, model, samples, quantize, calibration)
+            elif name in STRINGS:
                 write_strings(name, place, model, tokenizers)
-                continue
-            options = {}
-            if name == "saved_model":
-                options = {"tokenizers": tokenizers, "parts": parts}
-            WRITERS[name](model, place / PATHS[name], **options)
+            else:
+                options = {}
+                if name == "saved_model":
+                    options = {"tokenizers": tokenizers, "parts": parts}
+                WRITERS[name](model, place / PATHS[name], **options)
+
+        writing = Writing(place, formats, asked)
+        writing.write(write)
+        formats = tuple(writing.made)
+        if "saved_model" not in formats:
+            parts = {}
+        if calibration is not None:
+            save_calibration(place, calibration)
         if samples.source != CONCEPTS_TEST:
             samples.save(place / "samples.npz")
         elif samples.texts:  # texts are drawn anew at each check; their tokenizer isn't run
@@ -170,7 +204,9 @@ def export_bundle(
             "embedding": describe_embedding(model, manifest, reference["samples"]),
         }
         manifest |= {"refused_sizes": refused, "half_precision": in_half_precision(model)}
-        manifest["probes"] = probes
+        manifest |= {"probes": probes, "left_out": writing.left_out}
+        if calibration is not None:
+            manifest["calibration"] = calibration.to_json()
         if "saved_model" in formats:
             manifest["formats"]["saved_model"]["signatures"] = signatures
         for name in set(QUANTIZED) & set(formats):
@@ -187,13 +223,17 @@ def export_bundle(
                 f"Expected as many class names as one output has scores. Received: "
                 f"{len(classes)} names for {[(t.name, t.shape) for t in outputs]}."
             )
+        certificate = certify(place, manifest, samples, reference)
+        writing.drop_breaches(manifest, certificate)
+        if "saved_model" not in manifest["formats"]:
+            shutil.rmtree(place / FOLDER_SERVING, ignore_errors=True)
+        certificate["left_out"] = writing.left_out
         write_mobile(place, manifest)
         write_json(place / "manifest.json", manifest)
-        certificate = certify(place, manifest, samples, reference)
         certificate["manifest_sha256"] = sha256(place / "manifest.json")
         raise_on_breach(certificate)
         write_json(place / "certificate.json", certificate)
-        card = model_card(manifest, certificate, about)
+        card = model_card(manifest, certificate, about, title)
         (place / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         write_sums(place)
     return Bundle(path, manifest, certificate)

@@ -22,6 +22,7 @@ from mmzoo.export.manifest import (
     runtime_of,
     scores_output,
 )
+from mmzoo.export.metric_checks import may_flip
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.part_checks import check_parts
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
@@ -179,7 +180,10 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
                 result["limits"] += _limits(output, line, difference)
             metric = None
             if output == scores and actual.shape == expected.shape:
-                metric = _metric(actual, expected, line, samples.labels, output)
+                metric = _metric(
+                    actual, expected, line, samples.labels, output,
+                    manifest.get("tolerance", TOLERANCE),
+                )  # fmt: skip
             if metric and line.reference == "samples":
                 result["metric"] = metric
             elif metric and line.name != "subsets":
@@ -223,7 +227,7 @@ def _tokenize_breaches(path, tensors, samples):
     ]
 
 
-def _metric(actual, expected, line, labels, output):
+def _metric(actual, expected, line, labels, output, tolerance):
     if labels is None or line.origin is None:
         return None
     labels = labels[line.origin]
@@ -232,6 +236,7 @@ def _metric(actual, expected, line, labels, output):
     return {
         "name": "accuracy", "output": output, "keras": keras, "artifact": artifact,
         "change": artifact - keras, "differ": int(np.sum(right[0] != right[1])),
+        "samples": len(labels), "may_flip": may_flip(expected, tolerance),
     }  # fmt: skip
 
 

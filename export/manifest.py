@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from mmzoo.export.limits import check_limit
+from mmzoo.export.parity import check_tolerance
 from mmzoo.export.regular_files import check_regular_files, read_json
 from mmzoo.files import check_replaceable, sha256
 
@@ -32,7 +33,8 @@ FOLDER_MOBILE = "mobile"
 SUMS = "SHA256SUMS"
 SIGNATURE = "model.sig"  # of all other files, the sums among them: see `export.signing`
 BUNDLE_NAMES = {
-    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "MODEL_CARD.md", SUMS, SIGNATURE,
+    MANIFEST, "certificate.json", "reference.npz", "samples.npz", "calibration.npz",
+    "MODEL_CARD.md", SUMS, SIGNATURE,
     FOLDER_SERVING, FOLDER_MOBILE, *(path.split("/")[0] for path in PATHS.values()),
 }  # fmt: skip
 
@@ -186,9 +188,14 @@ def _check_manifest(manifest):
         raise ValueError("it does not say why a probe row was left out")
     if not isinstance(manifest["half_precision"], bool):
         raise ValueError("it does not say whether the model computes in half precision")
-    for entry in manifest["formats"].values():
-        if "metric_limit" in entry:
+    check_tolerance(manifest["tolerance"])
+    for name, entry in manifest["formats"].items():
+        if name in QUANTIZED:
             check_limit(entry["metric_limit"])
+    if not all(isinstance(why, str) for item in manifest["left_out"].items() for why in item):
+        raise ValueError("it does not say why a format was left out")
+    if "calibration" in manifest:
+        _ = [manifest["calibration"][key] for key in ("source", "count", "sha256", "split")]
     check_version(manifest["version"])
     _ = manifest["reference_sha256"], manifest["audio"]["sample_rate"]
     check_classes(manifest["classes"])

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import keras
 
-from mmzoo.export.samples import Samples
 from mmzoo.export.towers import split_towers
 
 KINDS = ("float32", "float16", "dynamic", "int8")
@@ -48,7 +47,7 @@ def check_choice(choice: dict[str, str], scopes: dict[str, str]) -> None:
 
 
 def quantize_tflite(
-    source: Path, target: Path, choice: dict[str, str], scopes: dict[str, str], samples: Samples
+    source: Path, target: Path, choice: dict[str, str], scopes: dict[str, str], samples
 ) -> None:
     """Writes a TFLite file with smaller weights.
 
@@ -61,7 +60,7 @@ def quantize_tflite(
         target: File to write.
         choice: See `check_choice`; "float32" where it says nothing.
         scopes: What `tower_scopes` found.
-        samples: Real samples, for int8.
+        samples: `Calibration` or `Samples`, for int8; not those that the file is judged on.
 
     Raises:
         ImportError: If litert-quantizer is not there.
@@ -121,7 +120,7 @@ def quantize_tflite(
     )
 
 
-def quantize_onnx(source: Path, target: Path, kind: str, samples: Samples) -> None:
+def quantize_onnx(source: Path, target: Path, kind: str, samples) -> None:
     """Writes an ONNX file with 8-bit weights, by onnxruntime's own tools.
 
     Args:
@@ -129,7 +128,7 @@ def quantize_onnx(source: Path, target: Path, kind: str, samples: Samples) -> No
         target: File to write.
         kind: "dynamic" (matrices and tables; a convolution of integers is slower than one of
             floats) or "int8" (convolutions and matrices, with ranges from real samples).
-        samples: Real samples, for int8.
+        samples: `Calibration` or `Samples`, for int8; not those that the file is judged on.
     """
     import onnx
     from onnxruntime import quantization

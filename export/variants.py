@@ -1,14 +1,14 @@
 """Artifacts that are made of another one: smaller ones, and one of fixed size."""
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
 import keras
 
+from mmzoo.export.calibration import Calibration
 from mmzoo.export.manifest import FIXED, PATHS, runtime_of
 from mmzoo.export.quantize import quantize_onnx, quantize_tflite, tower_scopes
-from mmzoo.export.samples import CONCEPTS_TEST, Samples
+from mmzoo.export.samples import Samples
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_tflite import write_tflite
 
@@ -32,22 +32,13 @@ def quantization(name: str, model: keras.Model, choice: dict[str, str]) -> dict[
     return {**dict.fromkeys(towers, kind), "rest": rest}
 
 
-def representative(samples: Samples, tokenizers=()) -> Samples:
-    """Samples from which int8 learns its ranges: not those that it is judged on, if it can be."""
-    if samples.source != CONCEPTS_TEST:
-        return samples
-    from mmzoo.data import concepts
-
-    inputs, labels = concepts.draw_samples("validation", 2)
-    drawn = Samples(inputs, labels).with_ids(tokenizers)
-    count = len(labels)
-    present = {name: v[:1].repeat(count, 0) for name, v in samples.inputs.items() if v.ndim == 1}
-    taken = {name: {**present, **drawn.inputs}[name] for name in samples.inputs}
-    return dataclasses.replace(drawn, inputs=taken)
-
-
 def write_variant(
-    name: str, place: Path, model: keras.Model, samples: Samples, choice=None, tokenizers=()
+    name: str,
+    place: Path,
+    model: keras.Model,
+    samples: Samples,
+    choice=None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Writes one variant into a bundle, from the float32 artifact there or from a new one.
 
@@ -57,7 +48,7 @@ def write_variant(
         model: The functional model.
         samples: The samples that the artifacts are proven on; a file of fixed size gets theirs.
         choice: Of "tflite-mixed": see `quantize.check_choice`.
-        tokenizers: Those that were cut off the model.
+        calibration: Samples from which int8 learns its ranges; see `calibrate_and_check`.
     """
     target = place / PATHS[name]
     if name == FIXED:
@@ -70,9 +61,8 @@ def write_variant(
         source = place / PATHS[base]
         if not source.exists():
             source = write(model, Path(folder) / "model")
-        ranges = representative(samples, tokenizers)
         if base == "onnx":
-            quantize_onnx(source, target, name.partition("-")[2], ranges)
+            quantize_onnx(source, target, name.partition("-")[2], calibration)
         else:
             chosen = quantization(name, model, choice or {})
-            quantize_tflite(source, target, chosen, tower_scopes(model), ranges)
+            quantize_tflite(source, target, chosen, tower_scopes(model), calibration)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mmzoo._version import __version__
+from mmzoo.export.calibration import calibration_breaches
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.manifest import (
     PARTS,
@@ -15,6 +16,7 @@ from mmzoo.export.manifest import (
     changed_files,
     changed_sums,
 )
+from mmzoo.export.metric_checks import different_metrics
 from mmzoo.export.samples import (
     CONCEPTS_TEST,
     NPZ_ERRORS,
@@ -89,7 +91,9 @@ def verify_bundle(path, public_key=None, *, expect_name=None, expect_version=Non
         entry = certificate["formats"].setdefault(name, unrun)
         entry["breaches"] += [f"{b} (its outputs: {', '.join(sorted(outputs))})" for b in breaches]
         entry["holds"] = not entry["breaches"]
+    certificate["left_out"] = manifest["left_out"]
     certificate["breaches"] = _bundle_breaches(bundle, certificate)
+    certificate["breaches"] += calibration_breaches(folder, manifest, samples)
     certificate["holds"] = not certificate["breaches"] and all(
         entry["holds"] for entry in certificate["formats"].values()
     )
@@ -106,24 +110,23 @@ def _bundle_breaches(bundle, certificate):
     for name in PATHS:
         if name not in manifest["formats"] and (folder / PATHS[name].split("/")[0]).exists():
             breaches.append(f"{PATHS[name]}: no part of the bundle")
-    differ = [
-        name
-        for name, entry in certificate["formats"].items()
-        if entry["holds"]
-        and _figures(name, stored["formats"].get(name, {})) != _figures(name, entry)
-    ]
-    if stored["holds"] is not True or differ:
-        breaches.append("certificate.json does not say what the checks say")
+    differ = []
+    for name, entry in certificate["formats"].items():
+        if not entry["holds"]:
+            continue
+        if name not in stored["formats"]:
+            differ.append(f"it has no {name}")
+            continue
+        limit = manifest["formats"][name]["metric_limit"] if name in QUANTIZED else None
+        words = different_metrics(stored["formats"][name], entry, limit)
+        differ += [f"{name}: {word}" for word in words]
+    if stored["holds"] is not True:
+        differ.insert(0, "it does not hold")
+    if differ:
+        breaches.append(
+            f"certificate.json does not say what the checks say ({'; '.join(differ[:4])})"
+        )
     return breaches
-
-
-def _figures(name, entry):
-    """What a certificate must say again: all, or of 8-bit files, which each processor rounds its
-    own way, what Keras answered."""
-    metrics = {"": entry.get("metric"), **(entry.get("subsets") or {})}
-    if name in QUANTIZED:
-        return {key: metric and metric.get("keras") for key, metric in metrics.items()}
-    return metrics
 
 
 def _stored_samples(folder, manifest):

@@ -47,13 +47,22 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras 3 archive.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     formats: Annotated[
-        str, typer.Option(help="Comma separated; tflite-int8 and the like are variants; or all.")
-    ] = "saved_model,tflite,onnx",
+        str | None,
+        typer.Option(
+            help="Comma separated, each of which must be made; tflite-int8 and the like are "
+            "variants. Or all: what the model can carry. Else what it can carry of "
+            "saved_model, tflite, onnx."
+        ),
+    ] = None,
     quantize: Annotated[
         str, typer.Option(help="Tower by tower: image=int8,text=dynamic,audio=float16.")
     ] = "",
     samples: Annotated[
-        Path | None, typer.Option(help="An .npz file with an array an input, maybe `labels`.")
+        Path | None,
+        typer.Option(
+            help="An .npz file with an array an input, maybe `labels`; at least 17 samples, and "
+            "21 for int8, which learns its ranges from some that nothing is checked on."
+        ),
     ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="A text file with a class name a line.")
@@ -64,6 +73,15 @@ def export(
     metric_limit: Annotated[
         float, typer.Option(help="What a quantised artifact may lose of the metric, as a share.")
     ] = 0.005,
+    name: Annotated[str | None, typer.Option(help="Title of the model card.")] = None,
+    about: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEADING=TEXT|FILE.md",
+            help="What the model card says: of Data, Metrics, Limits, Licence, or a heading of "
+            "your own. Of a Markdown file, what stands under its headings. Repeat it for more.",
+        ),
+    ] = None,
     version: Annotated[
         str, typer.Option("--version", help="The model's version, for verify --expect-version.")
     ] = "1",
@@ -82,15 +100,16 @@ def export(
     """Export a model, and prove each artifact in its own runtime."""
     from mmzoo.evaluation.summary import print_certificate
     from mmzoo.export import export_bundle
-    from mmzoo.export.manifest import ALL
+    from mmzoo.export.card import read_about
     from mmzoo.export.samples import load_samples
     from mmzoo.loading import load_keras
 
+    said = read_about(about or ())
     typer.echo("Exporting, and checking each artifact in its own runtime …")
     bundle = export_bundle(
         load_keras(model, trust=trust),
         out,
-        formats=ALL if formats == "all" else tuple(formats.split(",")),
+        formats=formats if formats in (None, "all") else tuple(formats.split(",")),
         quantize=_pairs(quantize),
         samples=None if samples is None else load_samples(samples),
         classes=None if classes is None else _lines(classes.read_text(encoding="utf-8")),
@@ -98,6 +117,8 @@ def export(
         metric_limit=metric_limit,
         version=version,
         image_fit=image_fit,
+        about=said,
+        name=name,
     )
     print_certificate(bundle.certificate)
     typer.echo(f"Bundle: {bundle.path}")
@@ -163,7 +184,10 @@ def bench(
 
     from mmzoo.export.bench import bench_bundle
     from mmzoo.export.bench_page import bench_table, write_bench
+    from mmzoo.run_place import check_run_place
 
+    files = ("bench.json", "bench.png", "bench.html")
+    check_run_place(out, files, "bench.json", {"schema": None, "artifacts": None})
     try:
         sizes = [int(batch) for batch in batches.split(",")]
     except ValueError as error:

@@ -3,6 +3,18 @@
 import keras
 import tensorflow as tf
 
+from mmzoo.data import concepts
+
+ENCODERS = {
+    "shipped": {m: f"mmzoo/concept128-{m}/1" for m in concepts.MODALITIES},
+    "scratch": dict.fromkeys(concepts.MODALITIES, "small"),
+    "pretrained": {
+        "image": "mmzoo/efficientnet-lite0-128/1",
+        "text": "mmzoo/universal-sentence-encoder-multilingual-token-ids/1",
+        "audio": "mmzoo/whisper-tiny-en-1s/1",
+    },
+}
+
 
 def as_taken(inputs, modalities, tokenizer=None, present=None):
     """Picks what a model takes; where it has a tokenizer, texts as token ids.

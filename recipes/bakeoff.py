@@ -29,9 +29,11 @@ from mmzoo.export.measure import measure_tflite
 from mmzoo.export.parity import ParityError
 from mmzoo.files import beside, write_json
 from mmzoo.fusion import zoo
+from mmzoo.place_lock import lock_place
 from mmzoo.recipes import _tasks as tasks
 from mmzoo.recipes._contenders import AS_TEXT, AsText, Classifier
 from mmzoo.recipes._imbalance import compare_joint_training
+from mmzoo.run_place import check_run_place
 from mmzoo.training.arguments import positive_int, some_of
 from mmzoo.training.partial import PartialResults
 
@@ -157,7 +159,16 @@ def show(name, entry):
 def main(argv=None) -> dict:
     """Trains, measures and compares. Returns what `bakeoff.json` holds."""
     args = parse(argv)
+    check_run_place(args.out, ["bakeoff.partial.json"], "bakeoff.partial.json",
+                    {"arguments": None, "done": None})  # fmt: skip
+    check_run_place(args.out, ["bakeoff.json", "bakeoff.html"], "bakeoff.json",
+                    {"recipe": "bakeoff"})  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
+    with lock_place(args.out):
+        return _compare(args)
+
+
+def _compare(args):
     tf.config.experimental.enable_op_determinism()
     depends = {
         **{key: getattr(args, key) for key in ("seeds", "parameters", "steps", "batch_size")},

@@ -12,6 +12,7 @@ Paper: the additive score of Bahdanau et al., 2015 (arXiv:1409.0473) between mod
 """
 
 import argparse
+import contextlib
 import functools
 import time
 from pathlib import Path
@@ -30,22 +31,15 @@ from mmzoo.export.parity import accuracy
 from mmzoo.export.quantize import check_choice
 from mmzoo.files import beside, write_json
 from mmzoo.fusion.presence import subsets_of
+from mmzoo.place_lock import lock_place
 from mmzoo.recipes._card import about
-from mmzoo.recipes._concepts_inputs import as_taken, predict, with_strings
+from mmzoo.recipes._concepts_inputs import ENCODERS, as_taken, predict, with_strings
+from mmzoo.run_place import check_run_place
 from mmzoo.training.arguments import pairs, positive_int, some_of
 from mmzoo.training.devices import Devices, add_device_arguments, devices_of
 
 MODALITIES = concepts.MODALITIES
 FUSIONS = ("early", "late", "interactive")
-ENCODERS = {
-    "shipped": {m: f"mmzoo/concept128-{m}/1" for m in MODALITIES},
-    "scratch": dict.fromkeys(MODALITIES, "small"),
-    "pretrained": {
-        "image": "mmzoo/efficientnet-lite0-128/1",
-        "text": "mmzoo/universal-sentence-encoder-multilingual-token-ids/1",
-        "audio": "mmzoo/whisper-tiny-en-1s/1",
-    },
-}
 # Epochs and highest learning rate of each stage, and whether the modules learn too.
 STAGES = {
     "shipped": [(6, 3e-3, False)],
@@ -53,6 +47,7 @@ STAGES = {
     "pretrained": [(3, 2e-3, False), (3, 3e-4, True)],
 }
 CLASSES = 128
+WRITES = ("model.keras", "metrics.json", "report.html")  # into --out, beside the bundle
 # Through Whisper's and EfficientNet's layers TFLite's own approximations add up to 1.1e-5.
 TOLERANCE = {"shipped": 1e-5, "scratch": 1e-5, "pretrained": 5e-5}
 
@@ -193,10 +188,16 @@ def train(
 def main(argv=None) -> dict:
     """Trains, evaluates, exports and reports. Returns what `metrics.json` holds."""
     args = parse(argv)
+    check_run_place(args.out, WRITES, "metrics.json", {"recipe": "concepts", "trained": None})
     args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
     check_bundle_place(args.out / "bundle")
     check_choice(args.quantize, dict.fromkeys(args.modalities, ""))
     devices = devices_of(args, args.seed)
+    with lock_place(args.out) if devices.chief else contextlib.nullcontext():
+        return _train_and_ship(args, devices)
+
+
+def _train_and_ship(args, devices):
     trained = {}
     for subset in subsets_of(args.modalities) if args.subsets == "all" else [args.modalities]:
         trained["+".join(subset)] = train(
@@ -283,7 +284,9 @@ def parse(argv):
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--subsets", choices=("all",), help="a model for each subset too")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
-    parser.add_argument("--formats", type=some_of(ALL, "all"), default=export.FORMATS)
+    parser.add_argument(
+        "--formats", type=some_of(ALL, "all", True), help="what must be made, or all"
+    )
     parser.add_argument("--quantize", type=pairs, default={}, help="image=int8,text=dynamic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")

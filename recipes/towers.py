@@ -20,6 +20,8 @@ from keras import layers
 from mmzoo import __version__, encoders, hub, training
 from mmzoo.data import concepts, stream
 from mmzoo.export.parity import accuracy
+from mmzoo.files import check_replaceable
+from mmzoo.hub.publish import OURS
 from mmzoo.hub.towers import tower_contract
 from mmzoo.training.arguments import positive_int, some_of
 from mmzoo.training.devices import Devices, add_device_arguments, devices_of
@@ -132,6 +134,8 @@ by the recipe `towers` of mmzoo {__version__}
 def main(argv=None) -> dict:
     """Trains and publishes the towers. Returns the figures on their cards."""
     args = parse(argv)
+    for modality in args.modalities:
+        check_replaceable(folder_of(args.out, modality), OURS, "saved_model.pb")
     devices = devices_of(args, args.seed)
     trained = {
         modality: train(
@@ -147,10 +151,15 @@ def main(argv=None) -> dict:
     return found
 
 
+def folder_of(out, modality):
+    """Where a tower's module is written."""
+    return out / f"concept128-{modality}" / "1"
+
+
 def publish(modality, tower, model, figures, out):
     """Publishes one tower. Returns the figures on its card."""
     figures |= evaluate(modality, model)
-    folder = out / f"concept128-{modality}" / "1"
+    folder = folder_of(out, modality)
     hub.publish(
         tower, folder, card=card(modality, tower, figures),
         contract=tower_contract(tower, licence="Apache-2.0"),

@@ -41,6 +41,8 @@ def print_certificate(certificate: dict) -> None:
     rich.print(table)
     for size, reason in certificate.get("not_run", {}).items():
         rich.print(f"Not run, since Keras does not: {size} ({rich.markup.escape(reason)})")
+    for name, reason in certificate.get("left_out", {}).items():
+        rich.print(f"Left out: {name}. {rich.markup.escape(reason)}")
     for name, entry in certificate["formats"].items():
         for check in entry["checks"]:
             if not check["holds"]:

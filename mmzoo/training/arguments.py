@@ -3,13 +3,15 @@
 import argparse
 
 
-def some_of(known, everything=""):
+def some_of(known, everything="", keep=False):
     """A type for `argparse`: comma separated names, each of `known`, in its order.
 
-    `everything`: the word that stands for all of them, if there is one.
+    `everything`: the word that stands for all of them, if there is one; `keep`: it is returned.
     """
 
     def check(text):
+        if keep and text == everything:
+            return text
         names = set(known if everything and text == everything else text.split(","))
         if not names <= set(known):
             raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")

@@ -55,3 +55,47 @@ def test_without_labels_and_presence_there_is_less_to_say():
     card = model_card({**MANIFEST, "inputs": MANIFEST["inputs"][:1]}, certificate)
     assert "| 1.2 | – | – | 5.0e-01 |" in card
     assert "absent" not in card and "what is present" not in card
+
+
+def test_the_command_line_fills_the_card(tmp_path):
+    from mmzoo.export.card import read_about
+
+    file = tmp_path / "about.md"
+    file.write_text(
+        "What it is for.\n\n## limits\n\nNone known.\n\n```\n# no heading\n```\n# Thanks\nAll.\n"
+    )
+    found = read_about([str(file), "Data=12,000 photos = ours"])
+    assert found == {
+        "": "What it is for.", "Limits": "None known.\n\n```\n# no heading\n```",
+        "Thanks": "All.", "Data": "12,000 photos = ours",
+    }  # fmt: skip
+
+
+def test_what_the_card_can_not_take_is_refused(tmp_path):
+    import pytest
+
+    from mmzoo.export.card import read_about
+
+    (tmp_path / "empty.md").write_text("# Data\n")
+    (tmp_path / "latin.md").write_bytes(b"# Data\n\xe9\n")
+    for given, words in (
+        (["Data"], "HEADING=TEXT"),
+        (["=text"], "HEADING=TEXT"),
+        (["Data="], "HEADING=TEXT"),
+        ([str(tmp_path / "none.md")], "can't be read"),
+        ([str(tmp_path / "latin.md")], "can't be read as UTF-8"),
+        ([str(tmp_path / "empty.md")], "holds no text"),
+        (["Data=one", "data=two"], "says 'Data' twice"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_about(given)
+
+
+def test_a_name_that_keras_made_up_is_no_title():
+    from mmzoo.export.card import _title
+
+    sides = {"inputs": [{"name": "x"}, {"name": "z"}], "outputs": [{"name": "y"}]}
+    for made_up in ("functional", "functional_12", "sequential", "model_1"):
+        assert _title(None, {"model": made_up, **sides}) == "Model of x, z to y"
+        assert _title(" Wea\nther ", {"model": made_up, **sides}) == "Wea ther"
+    assert _title(None, {"model": "concepts", **sides}) == "concepts"
