@@ -1,5 +1,6 @@
 """Holds one artifact to its Keras model."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 from mmzoo.export.answer_at import Refused, answer_at
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
+from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.manifest import STRINGS, Tensor, signature_names, with_strings
 from mmzoo.export.model_checks import check_finite, check_model, check_padding
 from mmzoo.export.parity import TOLERANCE
@@ -188,7 +190,7 @@ def answers(
     Raises:
         ValueError: If Keras can't run the samples themselves, or as `check_model`.
     """
-    inputs, _ = describe(model, tokenizers)
+    inputs, outputs = describe(model, tokenizers)
     sets = {"samples": samples}
     subsets = draw_subsets(samples, inputs)
     if subsets is not None:
@@ -208,6 +210,9 @@ def answers(
                 f"{', absent modalities as zeros' * (key == 'subsets')}. Keras answered: "
                 f"{keras_reason(error)}"
             ) from error
+    # As they are: of a lookup from ids to strings Keras says that it gives integers.
+    given = [dataclasses.replace(t, dtype=_dtype(found["samples"][t.name])) for t in outputs]
+    check_dtypes("saved_model", inputs, given)  # what it can't carry, no format can
     check_model(model, samples, found, subsets)
     refused = {}
     for key, values in other_sizes(samples, inputs).items():
@@ -226,6 +231,10 @@ def answers(
             given = {name: tf.constant(samples.inputs[name][:SMALL_RUN]) for name in names}
             found[key] = {name: value.numpy() for name, value in part.function(given).items()}
     return found, refused
+
+
+def _dtype(value):
+    return "string" if value.dtype.kind in "SO" else value.dtype.name
 
 
 def in_half_precision(model: keras.Model) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import weakref
 
 import keras
 import tensorflow as tf
@@ -67,6 +68,12 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
                     f"Received: {name} of shape {tensor.shape}."
                 )
         described.append([_tensor(name, tensor) for name, tensor in named])
+    if any(tensor.dtype == "string" for tensor in described[0]):
+        shapes = _traced_shapes(model)
+        described[1] = [
+            dataclasses.replace(tensor, shape=shape)
+            for tensor, shape in zip(described[1], shapes, strict=True)
+        ]
     roles = [
         dataclasses.replace(
             tensor,
@@ -76,6 +83,30 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
         for tensor in described[0]
     ]
     return roles, described[1]
+
+
+_TRACED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _traced_shapes(model):
+    """The outputs' shapes as TensorFlow finds them.
+
+    Keras itself says (batch, 1, words) of `TextVectorization` by TF-IDF, which gives
+    (batch, words).
+    """
+    if model not in _TRACED:
+        specs = keras.tree.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), model._inputs_struct
+        )
+        function = tf.function(lambda values: model(values, training=False), autograph=False)
+        made = function.get_concrete_function(specs).structured_outputs
+        found = keras.tree.flatten(made)
+        said = keras.tree.flatten(model._outputs_struct)
+        _TRACED[model] = [
+            (None, *here.shape.as_list()[1:]) if here.shape.rank is not None else tuple(there.shape)
+            for here, there in zip(found, said, strict=True)
+        ]
+    return _TRACED[model]
 
 
 def _tensor(name, tensor):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.lint import check_graph, explain_refusal
 from mmzoo.export.manifest import check_file
 from mmzoo.export.onnx_handlers import HANDLERS
@@ -15,6 +16,7 @@ from mmzoo.export.prove import write_proven
 from mmzoo.export.rewrites import rewrite_graph
 from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.export.tokens import uncut_strings
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 
@@ -54,6 +56,7 @@ def write_onnx(model: keras.Model, path: Path) -> Path:
     import onnx
 
     inputs, outputs = describe(model)
+    check_dtypes("onnx", inputs, outputs, uncut_strings(model))
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"])
         check_graph(saved, model, "onnx")

@@ -6,12 +6,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.lint import check_graph, explain_refusal
 from mmzoo.export.manifest import check_file
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import write_proven
 from mmzoo.export.rewrites import rewrite_graph
+from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.export.tokens import uncut_strings
 
 
 def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
@@ -45,6 +48,7 @@ def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
 
 def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
     """As `to_tflite`, unproven: for what is proven later. `shapes`: fixed ones, by input."""
+    check_dtypes("tflite", *describe(model), uncut_strings(model))
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"], shapes=shapes)
         check_graph(saved, model, "tflite")

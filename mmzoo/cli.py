@@ -29,13 +29,16 @@ BundleFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or 
 def version(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Before a command: show where an error came from.")
+    ] = False,
 ) -> None:
     if version:
         from mmzoo import __version__
 
         typer.echo(__version__)
         raise typer.Exit
-    del context
+    del context, debug  # `__main__` has taken it
 
 
 @app.command()
@@ -61,16 +64,24 @@ def export(
         float, typer.Option(help="What a quantised artifact may lose of the metric, as a share.")
     ] = 0.005,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
+        bool, typer.Option("--trust", help="Run the modules and lambdas that the file names.")
     ] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="A module or .py file of layers of your own."
+        ),
+    ] = None,
 ) -> None:
     """Export a model, and prove each artifact in its own runtime."""
+    from mmzoo.command_files import read_lines
     from mmzoo.evaluation.summary import print_certificate
     from mmzoo.export import export_bundle
     from mmzoo.export.manifest import ALL
     from mmzoo.export.samples import load_samples
-    from mmzoo.loading import load_keras
+    from mmzoo.loading import import_modules, load_keras
 
+    import_modules(imports or ())
     typer.echo("Exporting, and checking each artifact in its own runtime …")
     bundle = export_bundle(
         load_keras(model, trust=trust),
@@ -78,7 +89,7 @@ def export(
         formats=ALL if formats == "all" else tuple(formats.split(",")),
         quantize=_pairs(quantize),
         samples=None if samples is None else load_samples(samples),
-        classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
+        classes=None if classes is None else read_lines(classes, "class names"),
         tolerance=tolerance,
         metric_limit=metric_limit,
     )

@@ -132,6 +132,7 @@ by the recipe `towers` of mmzoo {__version__}
 def main(argv=None) -> dict:
     """Trains and publishes the towers. Returns the figures on their cards."""
     args = parse(argv)
+    args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
     devices = devices_of(args, args.seed)
     trained = {
         modality: train(
