@@ -237,6 +237,10 @@ def _dtype(value):
     return "string" if value.dtype.kind in "SO" else value.dtype.name
 
 
+def _spec_dtype(value):
+    return tf.string if value.dtype.kind in "SUO" else value.dtype
+
+
 def in_half_precision(model: keras.Model) -> bool:
     """Whether any layer computes in float16 or bfloat16."""
     return any(layer.compute_dtype in HALF for layer in model._flatten_layers())
@@ -244,7 +248,9 @@ def in_half_precision(model: keras.Model) -> bool:
 
 def predict(model: keras.Model, inputs: dict, batch_size: int = 64) -> dict:
     """The Keras model's answers by name, on this machine."""
-    function = tf.function(lambda values: call(model, values), reduce_retracing=True)
+    specs = {n: tf.TensorSpec((None, *v.shape[1:]), _spec_dtype(v)) for n, v in inputs.items()}
+    # Traced once: TensorFlow warns of functions that are made, and so traced, time and again.
+    function = tf.function(lambda values: call(model, values)).get_concrete_function(specs)
     parts = []
     for start in range(0, len(next(iter(inputs.values()))), batch_size):
         batch = {n: tf.constant(v[start : start + batch_size]) for n, v in inputs.items()}

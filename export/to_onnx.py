@@ -17,6 +17,7 @@ from mmzoo.export.rewrites import rewrite_graph
 from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.export.tokens import uncut_strings
+from mmzoo.quiet import held_back
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 
@@ -63,7 +64,8 @@ def write_onnx(model: keras.Model, path: Path) -> Path:
         rewrite_graph(saved)
         with _logged() as said:
             try:
-                proto = _convert(saved)
+                with held_back(show_on_error=False):
+                    proto = _convert(saved)
             except Exception as error:  # of which tf2onnx has no type of its own
                 words = "\n".join([str(error), *said])
                 raise ValueError(explain_refusal(words, model, "onnx")) from error

@@ -15,6 +15,7 @@ from mmzoo.export.rewrites import rewrite_graph
 from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.export.tokens import uncut_strings
+from mmzoo.quiet import held_back
 
 
 def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
@@ -58,7 +59,8 @@ def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
-            content = converter.convert()
+            with held_back(show_on_error=False):
+                content = converter.convert()
         except Exception as error:  # the converter's own type is not public
             raise ValueError(explain_refusal(str(error), model, "tflite")) from error
     path.write_bytes(content)

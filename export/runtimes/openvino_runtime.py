@@ -15,7 +15,7 @@ class Runtime:
         except ImportError as error:
             raise ImportError(
                 "Expected OpenVINO, a second reader of each format. "
-                f"`pip install mmzoo[openvino]`: {error}"
+                f'`pip install -e ".[openvino]"`: {error}'
             ) from error
 
         core = openvino.Core()

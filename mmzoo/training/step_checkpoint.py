@@ -162,7 +162,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         }
         if self._metrics is None:
             if self.every is not None:
-                self._save()  # what a gradient that breaks before the first checkpoint falls back to
+                self._save()  # what is fallen back to where the first gradients break
             return
         for callback, kept in zip(self.watched, self._remembered, strict=True):
             for name, value in kept.items():

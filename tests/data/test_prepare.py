@@ -22,7 +22,7 @@ from mmzoo.data.manifest import ManifestError
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.prepare import shard as shards
 
-pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 ROWS = 23
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from mmzoo.data import concepts, read_image, readers
 from mmzoo.data.prepare import prepare_dataset
 
-pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 ROWS = 25
 
 
