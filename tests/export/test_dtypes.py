@@ -8,6 +8,7 @@ from keras import layers, ops
 from mmzoo.dtypes import ONNX, TENSORFLOW
 from mmzoo.export import to_onnx, to_saved_model, to_tflite
 from mmzoo.export.dtypes import INPUTS, NUMBERS, OUTPUTS
+from mmzoo.export.mobile import write_mobile
 from mmzoo.export.parity import compare
 
 WRITERS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
@@ -67,3 +68,13 @@ def test_half_precision_may_differ_in_its_last_digit_and_no_more():
     last = np.nextafter(expected, np.float16(2), dtype="float16")
     assert compare(last, expected).holds
     assert not compare(last + np.float16(0.004), expected).holds
+
+
+def test_code_for_phones_is_left_out_where_its_arrays_have_no_such_dtype(tmp_path):
+    tensor = {"name": "x", "dtype": "int16", "shape": [None, 3]}
+    manifest = {
+        "inputs": [tensor], "outputs": [tensor | {"name": "y", "dtype": "float16"}],
+        "formats": {"tflite": {"path": "tflite/model.tflite"}},
+    }  # fmt: skip
+    write_mobile(tmp_path, manifest)
+    assert list(tmp_path.iterdir()) == []
