@@ -12,7 +12,6 @@ from mmzoo.export.manifest import Tensor
 from mmzoo.fusion.presence import presence_of
 from mmzoo.loading import load_keras
 
-
 NUMBERED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras' own names
 
 
@@ -85,8 +84,9 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
     """Returns the inputs and outputs of a functional model, in its own order.
 
     Names are those of `keras.Input`; an input without one has the key of the dict that it stands
-    in, else "input", of several "input_1" and so on by its place (`load_model`). And the keys of an output dict (else the names of the
-    output layers). `tokenizers` are those that were cut off it.
+    in, else "input", of several "input_1" and so on by its place (`load_model`). Those of outputs
+    are the keys of an output dict, else the names of the output layers. `tokenizers` are those
+    that were cut off it.
 
     Raises:
         ValueError: If inputs or outputs are nested, two tensors share a name, a name is no
