@@ -83,7 +83,7 @@ class StepCheckpoint(keras.callbacks.Callback):
                 found = self.files.load()
             except CheckpointError as error:
                 fault = str(error)
-        told = {"fault": fault, "arguments": [self.files.arguments, self.files.plan]}
+        told: dict = {"fault": fault, "arguments": [self.files.arguments, self.files.plan]}
         if found is not None:
             shapes = {n: [list(a.shape), a.dtype.str] for n, a in found[1].items()}
             told |= {"step": found[0], "shapes": shapes, "values": found[2]}
@@ -208,7 +208,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         """Gives SIGTERM and SIGINT back to whoever had them."""
         for number, handler in (getattr(self, "_before", None) or {}).items():
             signal.signal(number, handler)
-        self._before = None
+        self._before = {}
 
     def _ask(self, number, frame):
         del frame
