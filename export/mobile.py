@@ -32,7 +32,8 @@ def write_mobile(place: Path, manifest: dict) -> None:
     """Writes `mobile/` of a bundle: a class in Kotlin and in Swift, and the labels.
 
     Nothing is written for a bundle without a TFLite file of builtin operators that takes any
-    size, or whose outputs have a free axis beside the batch.
+    size, or whose outputs have a free axis beside the batch, or with a dtype that the two
+    languages' arrays here don't have.
 
     Args:
         place: The bundle's folder.
@@ -43,7 +44,10 @@ def write_mobile(place: Path, manifest: dict) -> None:
         for name, entry in manifest["formats"].items()
         if runtime_of(name) == "tflite" and name not in (*STRINGS, FIXED)
     ]
-    if not files or any(None in tensor["shape"][1:] for tensor in manifest["outputs"]):
+    tensors = [*manifest["inputs"], *manifest["outputs"]]
+    if not files or any(tensor["dtype"] not in KOTLIN for tensor in tensors):
+        return
+    if any(None in tensor["shape"][1:] for tensor in manifest["outputs"]):
         return
     folder = place / FOLDER_MOBILE
     folder.mkdir()

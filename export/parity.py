@@ -86,6 +86,8 @@ def compare(
     """
     if expected.dtype.kind != "f":
         tolerance = 0.0
+    if expected.dtype == "float16" and tolerance is not None:
+        tolerance = max(tolerance, float(np.finfo("float16").eps))  # the last digit it has
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         breach = (
             f"expected {expected.dtype} of shape {expected.shape}, "

@@ -1,5 +1,6 @@
 """Holds one artifact to its Keras model."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ from mmzoo.data.media import IMAGE_FIT
 from mmzoo.export.answer_at import Refused, answer_at
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.checks import SMALL_RUN
+from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.manifest import STRINGS, Tensor, signature_names, with_strings
 from mmzoo.export.model_checks import check_finite, check_model, check_names, check_padding
 from mmzoo.export.parity import TOLERANCE
@@ -201,7 +203,7 @@ def answers(
     Raises:
         ValueError: If Keras can't run the samples themselves, or as `check_model`.
     """
-    inputs, _ = describe(model, tokenizers)
+    inputs, outputs = describe(model, tokenizers)
     sets = {"samples": samples}
     subsets = draw_subsets(samples, inputs)
     if subsets is not None:
@@ -221,6 +223,9 @@ def answers(
                 f"{', absent modalities as zeros' * (key == 'subsets')}. Keras answered: "
                 f"{keras_reason(error)}"
             ) from error
+    # As they are: of a lookup from ids to strings Keras says that it gives integers.
+    given = [dataclasses.replace(t, dtype=_dtype(found["samples"][t.name])) for t in outputs]
+    check_dtypes("saved_model", inputs, given)  # what it can't carry, no format can
     check_model(model, samples, found, subsets)
     found["probes"], probes = answer_probes(model, samples, inputs, found["samples"], tolerance)
     refused = {}
@@ -242,6 +247,14 @@ def answers(
     return found, refused, probes
 
 
+def _dtype(value):
+    return "string" if value.dtype.kind in "SO" else value.dtype.name
+
+
+def _spec_dtype(value):
+    return tf.string if value.dtype.kind in "SUO" else value.dtype
+
+
 def in_half_precision(model: keras.Model) -> bool:
     """Whether any layer computes in float16 or bfloat16."""
     return any(layer.compute_dtype in HALF for layer in model._flatten_layers())
@@ -249,7 +262,9 @@ def in_half_precision(model: keras.Model) -> bool:
 
 def predict(model: keras.Model, inputs: dict, batch_size: int = 64) -> dict:
     """The Keras model's answers by name, on this machine."""
-    function = tf.function(lambda values: call(model, values), reduce_retracing=True)
+    specs = {n: tf.TensorSpec((None, *v.shape[1:]), _spec_dtype(v)) for n, v in inputs.items()}
+    # Traced once: TensorFlow warns of functions that are made, and so traced, time and again.
+    function = tf.function(lambda values: call(model, values)).get_concrete_function(specs)
     parts = []
     for start in range(0, len(next(iter(inputs.values()))), batch_size):
         batch = {n: tf.constant(v[start : start + batch_size]) for n, v in inputs.items()}

@@ -91,10 +91,13 @@ class Samples:
         inputs, texts = dict(self.inputs), dict(self.texts)
         for tokenizer in tokenizers:
             text = texts.get(tokenizer.source, inputs.pop(tokenizer.source, None))
+            if text is not None and text.dtype.kind in "SUO":
+                text = as_bytes(text)
             if text is None or text.dtype != "uint8" or text.ndim != 2:
                 raise ValueError(
-                    f"Expected samples: {tokenizer.source!r} takes texts, as UTF-8 bytes, uint8 "
-                    f"(samples, length). Received: {sorted(self.inputs)}. Pass `samples`."
+                    f"Expected samples: {tokenizer.source!r} takes texts, as strings (samples,) or "
+                    f"as UTF-8 bytes, uint8 (samples, length). Received: {sorted(self.inputs)}. "
+                    "Pass `samples`."
                 )
             texts[tokenizer.source] = text
             inputs |= tokenizer.ids_of_bytes(text)
@@ -127,11 +130,17 @@ class Samples:
             )
         for tensor in tensors:
             value = inputs[tensor.name]
+            if tensor.dtype == "string" and value.dtype.kind in "SUO":
+                value = encode_strings(value)
+                if tensor.shape == (None, 1) and value.ndim == 1:  # one text a sample
+                    value = value[:, None]
+                inputs[tensor.name] = value
             fits = len(value.shape) == len(tensor.shape) and all(
                 size in (None, actual)
                 for size, actual in zip(tensor.shape, value.shape, strict=True)
             )
-            if not fits or value.dtype != tensor.dtype:
+            dtype = "string" if value.dtype.kind == "S" else value.dtype
+            if not fits or dtype != tensor.dtype:
                 raise ValueError(
                     f"{self.name}: expected samples of {tensor.name!r} as {tensor.dtype} of shape "
                     f"{tensor.shape}. Received: {value.dtype} of shape {value.shape}."
@@ -154,6 +163,20 @@ class Samples:
             if self.image_fit:
                 arrays["image_fit"] = np.array(self.image_fit)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def encode_strings(values: np.ndarray) -> np.ndarray:
+    """Strings or bytes, in any kind of array, as an array of UTF-8 bytes (dtype S)."""
+    if values.dtype.kind == "S":
+        return values
+    return np.array([v.encode() if isinstance(v, str) else bytes(v) for v in values.flat], "S"
+                    ).reshape(values.shape)  # fmt: skip
+
+
+def as_bytes(texts: np.ndarray) -> np.ndarray:
+    """Strings `(samples,)` or `(samples, 1)` as UTF-8 bytes, uint8 `(samples, length)`."""
+    encoded = encode_strings(texts).reshape(len(texts))
+    return encoded.view("uint8").reshape(len(texts), encoded.itemsize)
 
 
 def as_strings(rows: np.ndarray) -> np.ndarray:
@@ -192,7 +215,22 @@ def load_samples(path: Path, *, stored: bool = False) -> Samples:
                 if short in arrays:
                     raise ValueError(f"it stands beside {short!r}, of the same input")
                 arrays[short] = archive[name]
+    except OSError as error:
+        if error.errno is None:
+            raise ValueError(
+                f"Expected an .npz file of samples. Received: {path}, which NumPy can't read: "
+                f"{error}"
+            ) from error
+        reason = (error.strerror or "unreadable").lower()
+        raise ValueError(
+            f"Expected an .npz file of samples. Received: {path}, {reason}."
+        ) from error
     except NPZ_ERRORS as error:
+        if "pickle" in str(error) or "No data left" in str(error):
+            raise ValueError(
+                f"Expected an .npz file of samples. Received: {path}, which is none, or holds "
+                "Python objects. Write numbers and strings by `numpy.savez`."
+            ) from error
         raise ValueError(
             f"Expected an .npz file of samples. Received: {path}, "
             + f"whose array {name!r} " * bool(name) + "which " * (not name)
@@ -254,8 +292,11 @@ def random_samples(inputs: list[Tensor], count: int = 20, size: int = 16) -> Sam
         if tensor.presence_of:
             continue  # `fit` makes them
         shape = [count, *(size if axis is None else axis for axis in tensor.shape[1:])]
-        if tensor.tokens_of:
-            raise ValueError(f"Expected samples: {tensor.tokens_of!r} takes texts. Pass `samples`.")
+        if tensor.tokens_of or tensor.dtype == "string":
+            name = tensor.tokens_of or tensor.name
+            raise ValueError(
+                f"Expected samples: {name!r} takes texts. Pass `samples` (--samples FILE.npz)."
+            )
         if tensor.dtype.startswith(("float", "bfloat")):
             values[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
         else:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import weakref
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,8 @@ import tensorflow as tf
 from mmzoo.export.manifest import Tensor
 from mmzoo.fusion.presence import presence_of
 from mmzoo.loading import load_keras
+
+NUMBERED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras' own names
 
 
 def load_model(model) -> keras.Model:
@@ -24,19 +27,66 @@ def load_model(model) -> keras.Model:
         model = load_keras(model)
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if isinstance(model, keras.Sequential):
+        raise ValueError(
+            "Expected a functional keras.Model or the path of a .keras file. Received: the "
+            f"Sequential {model.name!r}, which has no input yet. Put keras.Input(shape, "
+            "name='...') first, or call it once on data."
+        )
     if not isinstance(model, keras.Model) or not hasattr(model, "_inputs_struct"):
         raise ValueError(
             "Expected a functional keras.Model or the path of a .keras file. "
             f"Received: {type(model).__name__}. Build it from keras.Input tensors."
         )
-    return model
+    return _with_names(model)
+
+
+def _with_names(model):
+    """The model, its inputs that Keras has numbered (`keras_tensor_17`) called "input".
+
+    Keras counts them in each process, and gives others to the same model out of a file.
+    """
+    tensors = keras.tree.flatten(model._inputs_struct)
+    unnamed = [tensor for tensor in tensors if NUMBERED.fullmatch(tensor.name)]
+    if not unnamed or any(isinstance(each, dict | list | tuple) for each in _values(model)):
+        return model
+    taken = {tensor.name for tensor in tensors if not NUMBERED.fullmatch(tensor.name)}
+    names = {}
+    keys = model._inputs_struct if isinstance(model._inputs_struct, dict) else {}
+    by_key = {id(tensor): key for key, tensor in keys.items()}
+    for place, tensor in enumerate(tensors, start=1):
+        if not NUMBERED.fullmatch(tensor.name):
+            names[id(tensor)] = tensor.name
+            continue
+        name = by_key.get(id(tensor)) or ("input" if len(tensors) == 1 else f"input_{place}")
+        if name in taken:
+            return model  # `describe` says what is wrong with the names
+        names[id(tensor)] = name
+        taken.add(name)
+    inputs = keras.tree.map_structure(
+        lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=names[id(t)]),
+        model._inputs_struct,
+    )
+    outputs = model._run_through_graph(
+        inputs, call_fn=lambda operation, *args, **kwargs: operation(*args, **kwargs)
+    )
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def _values(model):
+    structure = model._inputs_struct
+    if isinstance(structure, dict):
+        return list(structure.values())
+    return list(structure) if isinstance(structure, list | tuple) else [structure]
 
 
 def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tensor]]:
     """Returns the inputs and outputs of a functional model, in its own order.
 
-    Names are those of `keras.Input`, and the keys of an output dict (else the names of the
-    output layers). `tokenizers` are those that were cut off it.
+    Names are those of `keras.Input`; an input without one has the key of the dict that it stands
+    in, else "input", of several "input_1" and so on by its place (`load_model`). Those of outputs
+    are the keys of an output dict, else the names of the output layers. `tokenizers` are those
+    that were cut off it.
 
     Raises:
         ValueError: If inputs or outputs are nested, two tensors share a name, a name is no
@@ -67,6 +117,12 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
                     f"Received: {name} of shape {tensor.shape}."
                 )
         described.append([_tensor(name, tensor) for name, tensor in named])
+    if any(tensor.dtype == "string" for tensor in described[0]):
+        shapes = _traced_shapes(model)
+        described[1] = [
+            dataclasses.replace(tensor, shape=shape)
+            for tensor, shape in zip(described[1], shapes, strict=True)
+        ]
     roles = [
         dataclasses.replace(
             tensor,
@@ -76,6 +132,30 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
         for tensor in described[0]
     ]
     return roles, described[1]
+
+
+_TRACED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _traced_shapes(model):
+    """The outputs' shapes as TensorFlow finds them.
+
+    Keras itself says (batch, 1, words) of `TextVectorization` by TF-IDF, which gives
+    (batch, words).
+    """
+    if model not in _TRACED:
+        specs = keras.tree.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), model._inputs_struct
+        )
+        function = tf.function(lambda values: model(values, training=False), autograph=False)
+        made = function.get_concrete_function(specs).structured_outputs
+        found = keras.tree.flatten(made)
+        said = keras.tree.flatten(model._outputs_struct)
+        _TRACED[model] = [
+            (None, *here.shape.as_list()[1:]) if here.shape.rank is not None else tuple(there.shape)
+            for here, there in zip(found, said, strict=True)
+        ]
+    return _TRACED[model]
 
 
 def _tensor(name, tensor):

@@ -117,7 +117,7 @@ def _package():
     except ImportError as error:
         raise ImportError(
             "Expected model-signing, which signs bundles and checks signatures. "
-            f"`pip install mmzoo[signing]`: {error}"
+            f'`pip install -e ".[signing]"`: {error}'
         ) from error
     return model_signing
 

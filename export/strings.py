@@ -42,7 +42,7 @@ def check_strings(name: str, model: keras.Model, tokenizers: list[Tokenizer]) ->
     package = STRINGS[name]
     if importlib.util.find_spec(MODULES[package]) is None:
         raise ImportError(
-            f"Expected {package}, whose operators are in {name!r}. `pip install mmzoo[strings]`."
+            f'Expected {package}, whose operators are in {name!r}. `pip install -e ".[strings]"`.'
         )
     inputs, outputs = describe(model, tokenizers)
     if not any(tensor.is_text for tensor in inputs):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.lint import check_graph, explain_refusal
 from mmzoo.export.manifest import check_file
 from mmzoo.export.onnx_handlers import HANDLERS
@@ -15,6 +16,8 @@ from mmzoo.export.prove import write_proven
 from mmzoo.export.rewrites import rewrite_graph
 from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.export.tokens import uncut_strings
+from mmzoo.quiet import held_back
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 
@@ -54,13 +57,15 @@ def write_onnx(model: keras.Model, path: Path) -> Path:
     import onnx
 
     inputs, outputs = describe(model)
+    check_dtypes("onnx", inputs, outputs, uncut_strings(model))
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"])
         check_graph(saved, model, "onnx")
         rewrite_graph(saved, "onnx")
         with _logged() as said:
             try:
-                proto = _convert(saved)
+                with held_back(show_on_error=False):
+                    proto = _convert(saved)
             except Exception as error:  # of which tf2onnx has no type of its own
                 words = "\n".join([str(error), *said])
                 raise ValueError(explain_refusal(words, model, "onnx")) from error

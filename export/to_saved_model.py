@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.manifest import signature_names
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import write_proven
@@ -69,6 +70,7 @@ def write_saved_model(
     `shapes`: fixed shapes by input's name, for a file of one size.
     """
     inputs, outputs = describe(model, tokenizers)
+    check_dtypes("saved_model", inputs, outputs)
     if shapes:
         inputs = [dataclasses.replace(t, shape=tuple(shapes[t.name])) for t in inputs]
     parts = parts or {}

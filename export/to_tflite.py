@@ -6,12 +6,16 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.lint import check_graph, explain_refusal
 from mmzoo.export.manifest import check_file
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.prove import write_proven
 from mmzoo.export.rewrites import rewrite_graph
+from mmzoo.export.signature import describe
 from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.export.tokens import uncut_strings
+from mmzoo.quiet import held_back
 
 
 def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
@@ -45,6 +49,7 @@ def to_tflite(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
 
 def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
     """As `to_tflite`, unproven: for what is proven later. `shapes`: fixed ones, by input."""
+    check_dtypes("tflite", *describe(model), uncut_strings(model))
     with tempfile.TemporaryDirectory() as folder:
         saved = write_saved_model(model, Path(folder) / "model", ["portable"], shapes=shapes)
         check_graph(saved, model, "tflite")
@@ -54,7 +59,8 @@ def write_tflite(model: keras.Model, path: Path, shapes=None) -> Path:
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
-            content = converter.convert()
+            with held_back(show_on_error=False):
+                content = converter.convert()
         except Exception as error:  # the converter's own type is not public
             raise ValueError(explain_refusal(str(error), model, "tflite")) from error
     path.write_bytes(content)

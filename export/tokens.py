@@ -45,13 +45,49 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
 
     Returns:
         The model that takes the ids under the name of the string input (`name_key` where a
-        tokenizer gives a dict), with the same layers; and the tokenizers.
+        tokenizer gives a dict), with the same layers; and the tokenizers. A string input stays
+        one where something other than token ids is made of it: see `uncut_strings`.
 
     Raises:
-        ValueError: If something else than integers is made of a string: such a model runs as a
-            SavedModel alone, for example from `tf.saved_model` by hand.
+        ValueError: If a nested model is called with other inputs than its own.
     """
-    strings = {id(t): t for t in model.inputs if t.dtype == "string"}
+    return _split(model)[:2]
+
+
+def uncut_strings(model: keras.Model) -> dict[str, str]:
+    """Dict of each string input that no token ids can take the place of to the reason.
+
+    Args:
+        model: Functional model, its tokenizers cut off or not.
+    """
+    return _split(model)[2]
+
+
+class _Uncut(Exception):
+    """A string input that stays one; says why."""
+
+    def __init__(self, source, reason):
+        super().__init__(reason)
+        self.source, self.reason = source, reason
+
+
+def _split(model):
+    """The model, its tokenizers, and the strings that are left, each with the reason."""
+    left = {
+        tensor.name: f"It is of shape {tensor.shape}, not one text a sample."
+        for tensor in model.inputs
+        if tensor.dtype == "string" and tuple(tensor.shape[1:]) not in ((), (1,))
+    }
+    while True:
+        try:
+            return *_cut(model, left), left
+        except _Uncut as found:
+            left |= {found.source: found.reason}
+
+
+def _cut(model, left):
+    """Cuts the strings that are not `left`; raises `_Uncut` at one that can't be."""
+    strings = {id(t): t for t in model.inputs if t.dtype == "string" and t.name not in left}
     if not strings:
         return model, []
     names = {t.name for t in model.inputs}
@@ -73,21 +109,21 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
         if not tensors:
             return result
         source = origin[id(tensors[0])]
+        given_too = [t for t in keras.tree.flatten((args, kwargs)) if t is not tensors[0]]
+        if any(isinstance(t, keras.KerasTensor) for t in given_too):
+            raise _Uncut(source.name, f"Layer {operation.name!r} reads it together with others.")
         if not isinstance(result, dict | keras.KerasTensor):
-            raise ValueError(
-                f"Expected a tensor of token ids, or a dict of them. Received: "
-                f"{type(result).__name__} from layer {operation.name!r}."
-            )
+            kind = type(result).__name__
+            raise _Uncut(source.name, f"Layer {operation.name!r} makes a {kind} of it.")
         made = dict(result) if isinstance(result, dict) else {"": result}
         leaves = keras.tree.flatten(made)
         if all(leaf.dtype == "string" for leaf in leaves):
             origin.update({id(leaf): source for leaf in leaves})
             return result
-        if len(tensors) > 1 or not all(leaf.dtype.startswith(("int", "uint")) for leaf in leaves):
-            raise ValueError(
-                f"Expected token ids of the string input {source.name!r}. Received: "
-                f"{[leaf.dtype for leaf in leaves]} from layer {operation.name!r}. TFLite and "
-                "ONNX carry no strings: tokenise in a layer of its own."
+        if not all(_holds_ids(leaf) for leaf in leaves):
+            kinds = " and ".join(sorted({f"{leaf.dtype} of shape {leaf.shape}" for leaf in leaves}))
+            raise _Uncut(
+                source.name, f"Layer {operation.name!r} makes {kinds} of it, not token ids."
             )
         tokens = {
             key: keras.Input(
@@ -100,9 +136,10 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
         found = tuple(token.name for token in tokens.values())
         clash = sorted(set(found) & (names - {source.name} | made_names))
         if clash:
-            raise ValueError(
-                f"Expected one tokenizer a string input, and no other input of the names {found}. "
-                f"Received: {clash} twice. Give each tokenizer an input of its own."
+            raise _Uncut(
+                source.name,
+                f"Its token ids would be called {', '.join(map(repr, clash))}, as another input "
+                "or other token ids are. Give each tokenizer an input of its own.",
             )
         made_names.update(found)
         tokenizers.append(Tokenizer(source.name, found, keras.Model(source, result)))
@@ -112,12 +149,19 @@ def split_tokenizers(model: keras.Model) -> tuple[keras.Model, list[Tokenizer]]:
 
     inputs = keras.tree.map_structure(lambda t: given[id(t)], model._inputs_struct)
     outputs = walk(model, inputs, call)
+    for leaf in keras.tree.flatten(outputs):
+        if id(leaf) in origin:
+            raise _Uncut(origin[id(leaf)].name, "The model gives strings of it as an output.")
     taken = {
         token.name: token
         for t in model.inputs
         for token in (replaced[t.name] if id(t) in strings else [given[id(t)]])
     }
     return keras.Model(taken, outputs, name=model.name), tokenizers
+
+
+def _holds_ids(tensor):
+    return tensor.dtype.startswith(("int", "uint")) and len(tensor.shape) <= 2
 
 
 def walk(function, inputs, call):

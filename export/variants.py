@@ -11,6 +11,7 @@ from mmzoo.export.quantize import quantize_onnx, quantize_tflite, tower_scopes
 from mmzoo.export.samples import Samples
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_tflite import write_tflite
+from mmzoo.quiet import held_back
 
 METRIC_LIMIT = 0.005  # what a smaller artifact may lose of the metric: half a point
 
@@ -61,8 +62,9 @@ def write_variant(
         source = place / PATHS[base]
         if not source.exists():
             source = write(model, Path(folder) / "model")
-        if base == "onnx":
-            quantize_onnx(source, target, name.partition("-")[2], calibration)
-        else:
-            chosen = quantization(name, model, choice or {})
-            quantize_tflite(source, target, chosen, tower_scopes(model), calibration)
+        with held_back():  # progress bars, and advice on how to call the tools
+            if base == "onnx":
+                quantize_onnx(source, target, name.partition("-")[2], calibration)
+            else:
+                chosen = quantization(name, model, choice or {})
+                quantize_tflite(source, target, chosen, tower_scopes(model), calibration)

@@ -1,10 +1,13 @@
-"""`mmzoo` and `python -m mmzoo`: runs the command line, turns known errors into one line."""
+"""`mmzoo` and `python -m mmzoo`: runs the command line, turns errors into one line."""
 
 import os
 import sys
 
+from mmzoo.error_words import in_words
 from mmzoo.quiet import QuietTensorFlow
 from mmzoo.stopping import tidy_up_when_asked_to_end
+
+DEBUG = "MMZOO_DEBUG"
 
 
 def main() -> None:
@@ -16,26 +19,33 @@ def main() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.meta_path.insert(0, QuietTensorFlow())
     tidy_up_when_asked_to_end()
-    from mmzoo.cli import app
-
+    if sys.argv[1:2] == ["--debug"]:  # before a command, so that it needs no place in each
+        del sys.argv[1]
+        os.environ[DEBUG] = "1"
     try:
+        from mmzoo.cli import app
+
         app()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # Who reads our output has gone, as `head` does; Python would say so once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
-        if os.environ.get("MMZOO_TRACEBACK"):
+        if os.environ.get(DEBUG):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        if hasattr(error, "exit_code"):  # a training run tells its supervisor whether to go on
-            sys.exit(error.exit_code)
-        if not isinstance(error, (ValueError, OSError, AssertionError, RuntimeError, ImportError)):
+        code = getattr(error, "exit_code", 1)  # a training run tells its supervisor by it
+        words, foreseen = in_words(error)
+        print(words if code == 130 else f"error: {words}", file=sys.stderr)
+        if not foreseen and code == 1:
             print(
-                f"({type(error).__name__}: not an error that mmzoo foresaw. Set MMZOO_TRACEBACK=1 "
-                "to see where it came from, and report it.)",
+                f"({type(error).__name__}: not an error that mmzoo foresaw. `mmzoo --debug …` "
+                "shows where it came from; please report it.)",
                 file=sys.stderr,
             )
-        sys.exit(1)
+        sys.exit(code)
 
 
 if __name__ == "__main__":

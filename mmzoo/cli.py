@@ -33,13 +33,16 @@ PublicKey = Annotated[
 def version(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Before a command: show where an error came from.")
+    ] = False,
 ) -> None:
     if version:
         from mmzoo import __version__
 
         typer.echo(__version__)
         raise typer.Exit
-    del context
+    del context, debug  # `__main__` has taken it
 
 
 @app.command()
@@ -94,16 +97,24 @@ def export(
         ),
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
+        bool, typer.Option("--trust", help="Run the modules and lambdas that the file names.")
     ] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="A module or .py file of layers of your own."
+        ),
+    ] = None,
 ) -> None:
     """Export a model, and prove each artifact in its own runtime."""
+    from mmzoo.command_files import read_lines
     from mmzoo.evaluation.summary import print_certificate
     from mmzoo.export import export_bundle
     from mmzoo.export.card import read_about
     from mmzoo.export.samples import load_samples
-    from mmzoo.loading import load_keras
+    from mmzoo.loading import import_modules, load_keras
 
+    import_modules(imports or ())
     said = read_about(about or ())
     typer.echo("Exporting, and checking each artifact in its own runtime …")
     bundle = export_bundle(
@@ -112,7 +123,7 @@ def export(
         formats=formats if formats in (None, "all") else tuple(formats.split(",")),
         quantize=_pairs(quantize),
         samples=None if samples is None else load_samples(samples),
-        classes=None if classes is None else _lines(classes.read_text(encoding="utf-8")),
+        classes=None if classes is None else read_lines(classes, "class names"),
         tolerance=tolerance,
         metric_limit=metric_limit,
         version=version,
@@ -312,12 +323,6 @@ def demo(
     from mmzoo.export.demo.command import serve_demo
 
     serve_demo(bundle, port=port, open_page=open_page, tell=typer.echo, public_key=public_key)
-
-
-def _lines(text: str) -> list[str]:
-    """Lines of a file of class names. A form feed or the like is a part of a name, to be named."""
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -33,8 +33,13 @@ class QuietTensorFlow(importlib.abc.MetaPathFinder):
 
 
 @contextlib.contextmanager
-def held_back():
-    """Holds standard error back, of C++ too, and lets it out if the block raises."""
+def held_back(show_on_error=True):
+    """Holds standard error back, of C++ too, and lets it out if the block raises.
+
+    Args:
+        show_on_error: False where the exception says all of it: of a converter, whose lines are
+            warnings if it succeeds.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:
@@ -42,10 +47,13 @@ def held_back():
         try:
             yield
         except BaseException:
+            sys.stderr.flush()
             os.dup2(kept, 2)
             said.seek(0)
-            os.write(2, said.read())
+            if show_on_error:
+                os.write(2, said.read())
             raise
         finally:
+            sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)

@@ -33,6 +33,7 @@ def prepare(
     """Make record files of a manifest; run again it goes on. Further options: the runner's."""
     import argparse
 
+    from mmzoo.command_files import read_lines
     from mmzoo.data.prepare import prepare_dataset
     from mmzoo.training.arguments import pairs
 
@@ -46,7 +47,7 @@ def prepare(
         root=root,
         rows_per_shard=rows_per_shard,
         columns=renamed,
-        classes=None if classes is None else classes.read_text(encoding="utf-8").splitlines(),
+        classes=None if classes is None else read_lines(classes, "class names"),
         runner=runner,
         workers=workers,
         options=context.args,

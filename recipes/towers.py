@@ -136,6 +136,7 @@ def main(argv=None) -> dict:
     args = parse(argv)
     for modality in args.modalities:
         check_replaceable(folder_of(args.out, modality), OURS, "saved_model.pb")
+    args.out.mkdir(parents=True, exist_ok=True)  # what can't be written fails now, not after
     devices = devices_of(args, args.seed)
     trained = {
         modality: train(

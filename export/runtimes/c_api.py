@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmzoo.dtypes import TENSORFLOW, TENSORFLOW_CODES
 from mmzoo.export.runtimes.saved_model_check import check_saved_model
 
-_STRING = 7  # TF_STRING
-_DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 9: "int64", 10: "bool"}
-_CODES = {name: code for code, name in _DTYPES.items()}
+_STRING = TENSORFLOW_CODES["string"]
 _STRING_BYTES = 24  # sizeof(TF_TString)
 
 
@@ -170,7 +169,7 @@ class Runtime:
                 self._lib.TF_StringCopy(slot, bytes(item), len(item))
             return tensor
         array = np.ascontiguousarray(array)
-        code = _CODES[str(array.dtype)]
+        code = TENSORFLOW_CODES[str(array.dtype)]
         tensor = self._lib.TF_AllocateTensor(code, shape, array.ndim, array.nbytes)
         ctypes.memmove(self._lib.TF_TensorData(tensor), array.ctypes.data, array.nbytes)
         return tensor
@@ -184,7 +183,7 @@ class Runtime:
 
     def _to_array(self, tensor):
         shape = [self._lib.TF_Dim(tensor, k) for k in range(self._lib.TF_NumDims(tensor))]
-        dtype = _DTYPES[self._lib.TF_TensorType(tensor)]
+        dtype = TENSORFLOW[self._lib.TF_TensorType(tensor)]
         size = self._lib.TF_TensorByteSize(tensor)
         data = ctypes.string_at(self._lib.TF_TensorData(tensor), size)
         return np.frombuffer(data, dtype).reshape(shape)
@@ -192,4 +191,4 @@ class Runtime:
 
 def _describe(info):
     shape = [None if d.size < 0 else d.size for d in info.tensor_shape.dim]
-    return {"dtype": "string" if info.dtype == _STRING else _DTYPES[info.dtype], "shape": shape}
+    return {"dtype": TENSORFLOW[info.dtype], "shape": shape}

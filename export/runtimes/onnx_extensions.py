@@ -17,7 +17,7 @@ class Runtime(onnx_runtime.Runtime):
         except ImportError as error:
             raise ImportError(
                 "Expected onnxruntime-extensions, whose operators read the strings of this file. "
-                f"`pip install mmzoo[strings]`: {error}"
+                f'`pip install -e ".[strings]"`: {error}'
             ) from error
 
         self.library = onnxruntime_extensions.get_library_path()

@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-_DTYPES = {
-    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(uint8)": "uint8",
-    "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(bool)": "bool",
-    "tensor(string)": "string",
-}  # fmt: skip
+from mmzoo.dtypes import ONNX
 
 
 class Runtime:
@@ -43,7 +39,7 @@ class Runtime:
 def _describe(values):
     return {
         value.name: {
-            "dtype": _DTYPES.get(value.type, value.type),
+            "dtype": ONNX.get(value.type, value.type),
             "shape": [size if isinstance(size, int) else None for size in value.shape],
         }
         for value in values

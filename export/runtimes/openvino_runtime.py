@@ -19,7 +19,7 @@ class Runtime:
         except ImportError as error:
             raise ImportError(
                 "Expected OpenVINO, a second reader of each format. "
-                f"`pip install mmzoo[openvino]`: {error}"
+                f'`pip install -e ".[openvino]"`: {error}'
             ) from error
 
         self._one_at_a_time = threading.Lock()

@@ -58,7 +58,7 @@ def run_jobs(
             from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ImportError(
-            "Expected Apache Beam. Received: no such package. Run `pip install mmzoo[beam]`."
+            'Expected Apache Beam. Received: no such package. Run `pip install -e ".[beam]"`.'
         ) from error
     if not numbers:
         return

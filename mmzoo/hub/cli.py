@@ -118,15 +118,23 @@ def publish(
     card: Annotated[Path | None, typer.Option(help="A model card in Markdown.")] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier, Apache-2.0 for example.")] = "",
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run the TF-Hub modules that the file names.")
+        bool, typer.Option("--trust", help="Run the modules and lambdas that the file names.")
     ] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="A module or .py file of layers of your own."
+        ),
+    ] = None,
 ) -> None:
     """Write one tower of a trained model as a TF-Hub module."""
+    from mmzoo.command_files import read_text
     from mmzoo.hub import publish
     from mmzoo.hub.towers import find_tower, tower_contract
-    from mmzoo.loading import load_keras
+    from mmzoo.loading import import_modules, load_keras
 
-    text = None if card is None else card.read_text(encoding="utf-8")
+    text = None if card is None else read_text(card, "a model card")
+    import_modules(imports or ())
     found = find_tower(load_keras(model, trust=trust), tower)
     publish(found, out, card=text, contract=tower_contract(found, licence))
     for name, line in _folder_lines(out):

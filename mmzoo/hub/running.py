@@ -33,6 +33,22 @@ def fit_inputs(inputs, module: Module, one_by_one: bool, layer: str):
     known = dict.fromkeys(_describe(spec) for spec in specs)
     raise ValueError(
         f"Layer {layer!r} expected inputs {' or '.join(known)}. Received: {_describe(inputs)}."
+        + _as_first_layer(inputs, specs[0])
+    )
+
+
+def _as_first_layer(inputs, spec):
+    """The way out of a Sequential without an input, which gives its first layer floats."""
+    leaves = [tf.nest.flatten(each) for each in (inputs, spec)]
+    if [len(each) for each in leaves] != [1, 1]:
+        return ""
+    [[value], [wanted]] = leaves
+    if not value.dtype.is_floating or wanted.dtype.is_floating or wanted.shape.rank is None:
+        return ""
+    shape = tuple(wanted.shape.as_list()[1:])
+    return (
+        f" Put keras.Input({shape}, dtype={wanted.dtype.name!r}) in front: a Sequential without "
+        "one takes floats."
     )
 
 

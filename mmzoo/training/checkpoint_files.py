@@ -29,15 +29,19 @@ class CheckpointFiles:
         folder: Where they lie; made with the first.
         arguments: JSON value of all that the training depends on. Checkpoints of other arguments
             are refused.
+        plan: JSON value of how long to train: `epochs` and `steps` of each. Checkpoints of another
+            plan are taken; `planned` is then what theirs was.
         keep: How many to keep, at least 2: the one before the last is for when the last is damaged.
     """
 
-    def __init__(self, folder, arguments=None, keep=2):
+    def __init__(self, folder, arguments=None, keep=2, plan=None):
         if keep < 2:
             raise ValueError(f"`keep` must be 2 or more. Received: keep={keep}.")
         self.folder = Path(folder)
         self.arguments = json.loads(json.dumps(arguments))
         self.keep = keep
+        self.plan = json.loads(json.dumps(plan))
+        self.planned = None  # by the checkpoint that is loaded
 
     def save(self, step: int, arrays: dict[str, np.ndarray], values: dict) -> Path:
         """Writes one checkpoint.
@@ -61,7 +65,8 @@ class CheckpointFiles:
         listed: list[dict] = [{"step": step, "file": path.name, "sha256": digest}]
         listed += [entry for entry in self._listed() if entry["file"] != path.name]
         with beside(self.folder / INDEX) as place:
-            write_json(place, {"arguments": self.arguments, "checkpoints": listed[: self.keep]})
+            index = {"arguments": self.arguments, "plan": self.plan}
+            write_json(place, {**index, "checkpoints": listed[: self.keep]})
             with place.open("rb+") as file:
                 _flush(file)
         for entry in listed[self.keep :]:
@@ -106,6 +111,7 @@ class CheckpointFiles:
                 raise ValueError("no regular file, or too large")
             index = json.loads(path.read_text(encoding="utf-8"))
             arguments, listed = index["arguments"], index["checkpoints"]
+            self.planned = index.get("plan")
             for entry in listed:  # a name is opened, and in the end deleted
                 _check_entry(entry)
         except (ValueError, KeyError, TypeError, RecursionError) as error:

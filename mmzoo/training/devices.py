@@ -21,12 +21,12 @@ class Devices:
     Attributes:
         strategy: The `tf.distribute` strategy.
         folder: Where checkpoints lie; None: none are written.
-        every: Steps between checkpoints.
+        every: Steps between checkpoints; None: one where training stops, by SIGTERM or Ctrl-C.
     """
 
     strategy: tf.distribute.Strategy
     folder: Path | None = None
-    every: int = 50
+    every: int | None = 50
 
     @property
     def chief(self) -> bool:
@@ -76,5 +76,4 @@ def devices_of(args: argparse.Namespace, seed: int) -> Devices:
     tf.config.experimental.enable_op_determinism()
     several = getattr(chosen.extended, "_num_workers", 1) > 1
     every = args.checkpoint_every or (50 if several else None)
-    folder = None if every is None else args.out / "checkpoints"
-    return Devices(chosen, folder, every or 50)
+    return Devices(chosen, args.out / "checkpoints", every)

@@ -16,11 +16,14 @@ def fit_resumable(
     epochs: int,
     folder=None,
     arguments=None,
-    every: int = 100,
+    every: int | None = 100,
     callbacks=(),
     validation_data=None,
 ) -> dict[str, list]:
     """Trains; killed and called again with the same arguments it goes on where it was.
+
+    With more epochs or steps than before it trains on for these. A schedule of the learning rate
+    that knows the number of steps is then another one from there.
 
     Args:
         model: `DistributedModel`, compiled, made in the scope of a strategy.
@@ -29,7 +32,7 @@ def fit_resumable(
         steps_per_epoch, epochs: Positive ints.
         folder: Where checkpoints lie; None: none are written.
         arguments: JSON value of all that the training depends on besides.
-        every: Steps between checkpoints.
+        every: Steps between checkpoints. None: one where training stops, by SIGTERM or Ctrl-C.
         callbacks: Keras callbacks; `EarlyStopping` and `ReduceLROnPlateau` remember across starts.
         validation_data: As in `fit`.
 
@@ -44,9 +47,9 @@ def fit_resumable(
     done, checkpoint = 0, None
     if folder is not None:
         kinds = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
-        arguments = {"epochs": epochs, "steps": steps_per_epoch, **(arguments or {})}
+        plan = {"epochs": epochs, "steps": steps_per_epoch}
         checkpoint = StepCheckpoint(
-            CheckpointFiles(folder, arguments), steps_per_epoch, every=every,
+            CheckpointFiles(folder, arguments or {}, plan=plan), steps_per_epoch, every=every,
             watched=[history, *(each for each in callbacks if isinstance(each, kinds))],
         )  # fmt: skip
         checkpoint.restore(model)

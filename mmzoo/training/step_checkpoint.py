@@ -23,6 +23,12 @@ class Preempted(RuntimeError):
     exit_code = 75  # "try again" in sysexits.h
 
 
+class Interrupted(Preempted):
+    """Training was asked to stop by Ctrl-C, and is saved."""
+
+    exit_code = 130
+
+
 class Diverged(RuntimeError):
     """A gradient became NaN or infinite; the model has the weights of the last checkpoint."""
 
@@ -44,12 +50,15 @@ class StepCheckpoint(keras.callbacks.Callback):
     weights of the last checkpoint, which stays, and `Diverged` names the step. A checkpoint that
     can't be written, say on a full disk, is warned of; training goes on.
 
+    Ctrl-C saves as SIGTERM does, and raises `Interrupted`; a second one stops at once, unsaved.
+
     Use it through `fit_resumable`, last among the callbacks.
 
     Args:
         files: `CheckpointFiles`.
         steps_per_epoch: Positive int.
-        every: Steps between checkpoints; there is one after each epoch, too.
+        every: Steps between checkpoints; there is one after each epoch, too. None: only one where
+            training stops, by SIGTERM or Ctrl-C or because it is done.
         agree_every: Steps between looks at what the replicas tell.
         watched: Callbacks that must remember: History, EarlyStopping, ReduceLROnPlateau.
     """
@@ -74,17 +83,19 @@ class StepCheckpoint(keras.callbacks.Callback):
                 found = self.files.load()
             except CheckpointError as error:
                 fault = str(error)
-        told = {"fault": fault, "arguments": self.files.arguments}
+        told: dict = {"fault": fault, "arguments": [self.files.arguments, self.files.plan]}
         if found is not None:
             shapes = {n: [list(a.shape), a.dtype.str] for n, a in found[1].items()}
             told |= {"step": found[0], "shapes": shapes, "values": found[2]}
+            told["planned"] = self.files.planned
         told = from_chief(strategy, told)
         if told["fault"]:
             raise CheckpointError(told["fault"])
-        if told["arguments"] != self.files.arguments:
+        ours = [self.files.arguments, self.files.plan]
+        if told["arguments"] != ours:
             raise CheckpointError(
                 f"Expected the arguments of the first worker, {told['arguments']}. Received: "
-                f"{self.files.arguments}. Start all workers alike."
+                f"{ours}. Start all workers alike."
             )
         if "step" not in told:
             return
@@ -94,7 +105,29 @@ class StepCheckpoint(keras.callbacks.Callback):
         with strategy.scope():
             self._put(model, arrays, told["values"])
         self.step = told["step"]
-        print(f"Going on from step {self.step}.")
+        words = self._compare_plans(told["planned"])
+        print(f"Going on from step {self.step}{words}.")
+
+    def _compare_plans(self, before):
+        """What is to be said of another number of steps than the checkpoint was planned for."""
+        now = self.files.plan
+        if not before or not now or before == now:
+            return ""
+        total, planned = (each["epochs"] * each["steps"] for each in (now, before))
+        if total < self.step:
+            raise CheckpointError(
+                f"{self.step} steps are trained already, and {total} are asked for ("
+                f"{now['epochs']} epochs of {now['steps']}). Ask for more, name another folder, or "
+                f"delete {self.files.folder} to start anew."
+            )
+        early = self.finished and self.step < planned
+        if early and total > self.step:
+            return (
+                f" of {total}, where {planned} were planned; early stopping has ended the training "
+                "there, so that it does not go on"
+            )
+        self.finished = early or total == self.step
+        return f" of {total}, where {planned} were planned"
 
     def _put(self, model, arrays, values):
         for name, variables in self._variables().items():
@@ -124,9 +157,12 @@ class StepCheckpoint(keras.callbacks.Callback):
         self._loss_scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
         self.model.signals.begin(self.step)
         self._asked = self._voted = False
-        self._before = signal.signal(signal.SIGTERM, self._ask)
+        self._before = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         if self._metrics is None:
-            self._save()  # what a gradient that breaks before the first checkpoint falls back to
+            if self.every is not None:
+                self._save()  # what is fallen back to where the first gradients break
             return
         for callback, kept in zip(self.watched, self._remembered, strict=True):
             for name, value in kept.items():
@@ -152,13 +188,15 @@ class StepCheckpoint(keras.callbacks.Callback):
         alone = self._asked and self.model.replicas == 1
         if alone or before // self.agree_every < self.step // self.agree_every:
             self._look()
-        if before // self.every < self.step // self.every and self.step % self.steps_per_epoch:
+        due = self.every is not None and before // self.every < self.step // self.every
+        if due and self.step % self.steps_per_epoch:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         del logs
         self.finished = self.model.stop_training or epoch + 1 == self.params["epochs"]
-        self._save()
+        if self.every is not None or self.finished:
+            self._save()
         if not self.finished:
             self._look()
 
@@ -167,31 +205,43 @@ class StepCheckpoint(keras.callbacks.Callback):
         self.close()
 
     def close(self):
-        """Gives SIGTERM back to whoever had it."""
-        if getattr(self, "_before", None) is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
+        """Gives SIGTERM and SIGINT back to whoever had them."""
+        for number, handler in (getattr(self, "_before", None) or {}).items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def _ask(self, number, frame):
-        del number, frame
+        del frame
+        if number == signal.SIGINT and self._asked == number:
+            raise KeyboardInterrupt
         # No more than a flag: the signal may come in the middle of one of TensorFlow's operators,
         # and a second one in there can wait for a lock that the first holds.
-        self._asked = True
+        self._asked = number
 
     def _look(self):
-        self._check_finite()
+        if self.every is not None:
+            self._check_finite()
         several = self.model.replicas > 1
         if self.model.signals.stopping if several else self._asked:
             path = self._save()
-            raise Preempted(
-                f"Stopped by SIGTERM after step {self.step}, which is saved in "
-                f"{path or self.files.folder}. Run the same command again to go on."
+            kind, cause = Preempted, "SIGTERM"
+            if self._asked == signal.SIGINT:
+                kind, cause = Interrupted, "Ctrl-C"
+            raise kind(
+                f"Stopped by {cause} after step {self.step}, which is saved in "
+                f"{path or self.files.folder}. Run the same command again to go on; delete that "
+                "folder to start anew."
             )
 
     def _check_finite(self):
         broken = self.model.signals.broken_step
         if broken is None:
             return
+        if self.every is None:  # there is no checkpoint to fall back to
+            raise Diverged(
+                f"Expected finite gradients. Received: NaN or infinity at step {broken}. Nothing "
+                "is saved. Lower the learning rate, clip gradients, or look at that batch."
+            )
         step = self.step
         self.step = 0
         self.restore(self.model)

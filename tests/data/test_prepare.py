@@ -23,7 +23,7 @@ from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.prepare import shard as shards
 from mmzoo.place_lock import PlaceInUseError
 
-pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 ROWS = 23
 
 

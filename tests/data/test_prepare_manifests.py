@@ -10,7 +10,7 @@ from mmzoo.data.manifest import ManifestError
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.records import read_shard
 
-pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 
 
 def write(folder, rows):

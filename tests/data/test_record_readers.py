@@ -14,7 +14,7 @@ from mmzoo.data import concepts, read_image, readers
 from mmzoo.data.media import IMAGE_FITS
 from mmzoo.data.prepare import prepare_dataset
 
-pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 ROWS = 25
 
 

@@ -71,5 +71,5 @@ def test_what_is_wrong_is_said(folder):
 
 def test_without_the_package_its_pip_line_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"pip install mmzoo\[tfds\]"):
+    with pytest.raises(ImportError, match=r"pip install -e .\.\[tfds\]"):
         readers.read_tfds("tiny", columns=COLUMNS)

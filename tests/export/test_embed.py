@@ -18,7 +18,7 @@ from mmzoo.data import concepts
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.export.embed import embed_corpus, load_embeddings
 
-pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 ROWS = 30
 
 

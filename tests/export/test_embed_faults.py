@@ -23,7 +23,7 @@ from mmzoo.encoders.text import ByteTokens
 from mmzoo.export.embed import embed_corpus, load_embeddings, sources, vectors
 from mmzoo.export.embed.stored import repeated_ids
 
-pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
+pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 
 
 @pytest.fixture(scope="module")

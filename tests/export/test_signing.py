@@ -358,7 +358,7 @@ def test_without_the_package_its_pip_line_is_named(signed, keys, monkeypatch):
         lambda: sign_bundle(signed, keys / "ours.pem"),
         lambda: verify_bundle(signed, keys / "ours.pub"),
     ):
-        with pytest.raises(ImportError, match=r"model-signing.*`pip install mmzoo\[signing\]`"):
+        with pytest.raises(ImportError, match=r"model-signing.*`pip install -e .\.\[signing\]"):
             act()
 
 

@@ -199,7 +199,7 @@ def test_at_the_command_line(cache, made):
 def test_the_image_encoder_at_128_pixels(monkeypatch):
     """The one build of real weights: the others have tests of their parity."""
     pytest.importorskip(
-        "keras_hub", reason="KerasHub is not installed: pip install mmzoo[pretrained]"
+        "keras_hub", reason="KerasHub is not installed: pip install -e '.[pretrained]'"
     )
     handle = "mmzoo/efficientnet-lite0-128/1"
     monkeypatch.setitem(build.BUILDS, "image", {handle: build.BUILDS["image"][handle]})

