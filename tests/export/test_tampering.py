@@ -1,5 +1,6 @@
 """Faults planted in a bundle, each found when it is verified or loaded."""
 
+import itertools
 import json
 import shutil
 
@@ -119,13 +120,13 @@ def test_names_that_differ_from_the_manifest_are_found(copy):
     manifest["refused_sizes"] = dict.fromkeys(["short", "long", "text empty"], "left out here")
     samples = load_samples(copy / "samples.npz")
     with np.load(copy / "reference.npz") as archive:
-        reference = {"samples": {}}
-        for name in ("probability", "embedding"):
+        reference = {"samples": {}, "probes": {}}
+        for chosen, name in itertools.product(reference, ("probability", "embedding")):
             key = name.replace("embedding", "vector")
-            reference["samples"][key] = archive[f"samples/{name}"]
+            reference[chosen][key] = archive[f"{chosen}/{name}"]
     breaches = certify(copy, manifest, samples, reference)["formats"]["tflite"]["breaches"]
     assert "Invalid Input name (digits)" in breaches[0]
-    assert "0 of 6 checks were made" in breaches
+    assert "0 of 10 checks were made" in breaches
     manifest["inputs"][1]["name"] = "numbers"
     for entry in manifest["formats"].values():
         for signature in entry["signatures"].values():
