@@ -77,14 +77,17 @@ def read_shard(path) -> Iterator[dict]:
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    number = 0
+    number, left = 0, Path(path).stat().st_size
     contents = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     while True:
         number += 1
         try:
             content = next(contents, None)
             if content is None:
+                if left:  # TensorFlow takes less than a record's head for the end
+                    raise LookupError("a record is cut")
                 return
+            left -= len(content) + 16  # its length and two checksums
             features = tf.train.Example.FromString(content).features.feature
             values = {n: (f.bytes_list.value or f.int64_list.value)[0] for n, f in features.items()}
             record = {**values, "id": values["id"].decode()}
