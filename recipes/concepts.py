@@ -284,9 +284,7 @@ def parse(argv):
     parser.add_argument("--modalities", type=some_of(MODALITIES), default=MODALITIES)
     parser.add_argument("--subsets", choices=("all",), help="a model for each subset too")
     parser.add_argument("--out", type=Path, default=Path("build/concepts"))
-    parser.add_argument(
-        "--formats", type=some_of(ALL, "all", True), help="what must be made, or all"
-    )
+    parser.add_argument("--formats", type=some_of(ALL, "all", True), help="to make, or all")
     parser.add_argument("--quantize", type=pairs, default={}, help="image=int8,text=dynamic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=positive_int, help="a stage, instead of the planned")

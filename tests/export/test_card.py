@@ -84,7 +84,7 @@ def test_what_the_card_can_not_take_is_refused(tmp_path):
         (["Data="], "HEADING=TEXT"),
         ([str(tmp_path / "none.md")], "can't be read"),
         ([str(tmp_path / "latin.md")], "can't be read as UTF-8"),
-        ([str(tmp_path / "empty.md")], "holds no text"),
+        ([str(tmp_path / "empty.md")], "has no text"),
         (["Data=one", "data=two"], "says 'Data' twice"),
     ):
         with pytest.raises(ValueError, match=words):
