@@ -87,7 +87,8 @@ def check_answers(
                 "sizes": "timed samples", "batch": batch, "output": output, "samples": len(once),
                 "scale_relative": difference.scale_relative,
                 "top1_agreement": compare(*pair, None, decision=True).top1_agreement,
-                "metric": _metric(*pair, line, labels, output) if output == scores else None,
+                "metric": _metric(*pair, line, labels, output, manifest["tolerance"])
+                if output == scores else None,
             })  # fmt: skip
     if checks:
         limit = manifest["formats"][name]["metric_limit"]

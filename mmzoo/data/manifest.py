@@ -120,17 +120,17 @@ def load_manifest(
         raise ValueError(f"Lengths and `sample_rate` must be positive. Received: {lengths}.")
     if image_fit not in IMAGE_FITS:
         raise ValueError(f"`image_fit` must be one of {IMAGE_FITS}. Received: {image_fit!r}.")
-    folder = None if root is None else Path(root)
-    if folder is not None and not folder.is_dir():
+    if root is not None and not Path(root).is_dir():
         raise ManifestError(f"`root` must be a folder. Received: root={str(root)!r}.")
 
     rows = Rows(path, columns, ["label"])
     table = list(rows)
-    if folder is None and {"image", "audio"} & set(rows.modalities):
+    if root is None and {"image", "audio"} & set(rows.modalities):
         raise ValueError(
             "`root` must be the folder that paths start from, for a DataFrame has none. "
             "Received: root=None."
         )
+    folder = Path(root or ".")  # which texts alone don't need
     readers = {
         "image": lambda cell: read_image(inside(folder, cell), size, image_fit),
         "text": lambda cell: encode_text([cell], text_length)[0],
@@ -138,7 +138,8 @@ def load_manifest(
         "label": lambda cell: cell if known is None or known.index(cell) >= 0 else None,
     }
     names = {ours: rows.names[ours] for ours in ("label", *rows.modalities)}
-    kept, skipped, seen = {}, [], set()
+    kept, skipped = {}, []
+    seen: set[str] = set()
     for row in table:
         record, fault = _read_row(row, names, readers, seen)
         if fault is None:

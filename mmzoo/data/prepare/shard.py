@@ -74,7 +74,7 @@ class MakeShard:
         if not present:
             raise _RowFault(", ".join(self.plan["modalities"]), "No modality is present.")
         features: dict = {}
-        if "label" in row:
+        if "label" in row and self.classes is not None:
             try:
                 features["label"] = self.classes.index(row["label"])
             except ValueError as error:
