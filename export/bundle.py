@@ -33,6 +33,7 @@ from mmzoo.export.manifest import (
 )
 from mmzoo.export.mobile import write_mobile
 from mmzoo.export.model_checks import check_names, check_padding
+from mmzoo.export.nonfinite import NONFINITE
 from mmzoo.export.parity import TOLERANCE, check_tolerance
 from mmzoo.export.prove import answers, choose_parts, describe_signatures, in_half_precision
 from mmzoo.export.sample_checks import check_labels
@@ -228,6 +229,8 @@ def _export(
         if "saved_model" not in manifest["formats"]:
             shutil.rmtree(place / FOLDER_SERVING, ignore_errors=True)
         certificate["left_out"] = writing.left_out
+        for key, entry in manifest["formats"].items():
+            entry[NONFINITE] = certificate["formats"][key][NONFINITE]
         write_mobile(place, manifest)
         write_json(place / "manifest.json", manifest)
         certificate["manifest_sha256"] = sha256(place / "manifest.json")
@@ -283,8 +286,7 @@ def _manifest(place, model, inputs, outputs, formats, samples, classes, toleranc
         **described,
         "formats": entries,
         "samples": {
-            "source": samples.source,
-            "count": len(samples),
+            **samples.describe(),
             "sha256": samples.sha256(),
             "shapes": shapes_of(samples),
         },

@@ -24,6 +24,10 @@ def model_card(
         whoever exported it says; the rest is named as not stated.
     """
     about = dict(about or {})
+    checked = certificate["samples"]
+    count = f"up to {checked['count']:,} samples ({checked['source']})"
+    if "given" in checked:
+        count = f"{checked['given']} samples ({checked['source']}), repeated to fill a batch of 17,"
     lines = [f"# {_title(name, manifest)}", ""]
     if "" in about:
         lines += [about.pop(""), ""]
@@ -43,8 +47,8 @@ def model_card(
         "",
         "## Artifacts",
         "",
-        f"Each was run in its own runtime on up to {certificate['samples']['count']:,} samples "
-        f"({certificate['samples']['source']}) and compared with the Keras model; float32 within "
+        f"Each was run in its own runtime on {count} and compared with the Keras model; float32 "
+        "within "
         f"{certificate['tolerance']:g} of an output's scale, quantised ones by their metric.",
         "",
         *artifacts_table(certificate),
@@ -62,6 +66,14 @@ def model_card(
             lines += ["", f"`{name}` takes text as strings, by operators of "
                       f"{', '.join(entry['operators'])}."]  # fmt: skip
             lines += [f"- Not held to Keras' answer: {text}" for text in entry["differs"]]
+    lost = {
+        name: entry["nonfinite"]
+        for name, entry in manifest.get("formats", {}).items()
+        if entry.get("nonfinite")
+    }
+    if lost:
+        lines += ["", "NaN and infinity don't show in every answer; check inputs before:", ""]
+        lines += [f"- `{name}`: {'; '.join(said)}." for name, said in lost.items()]
     first = next(iter(certificate["formats"].values()))
     if first["subsets"]:
         lines += ["", "## Accuracy by what is present", "", "| present | accuracy | samples |"]

@@ -23,6 +23,7 @@ from mmzoo.export.manifest import (
     scores_output,
 )
 from mmzoo.export.metric_checks import may_flip
+from mmzoo.export.nonfinite import NONFINITE, draw_nonfinite, judge_nonfinite
 from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
 from mmzoo.export.part_checks import check_parts
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
@@ -42,7 +43,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
     Args:
         bundle: Folder that the manifest's paths are relative to.
         manifest: See `bundle.export_bundle`.
-        samples: Real samples, at least 17.
+        samples: Real samples.
         reference: The Keras model's answers: dict of "samples", and of each key of
             `sizes.other_sizes` that it runs, "probes", and "subsets" where the model takes
             presence, to a dict of output name to array.
@@ -52,7 +53,8 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         does not run, and why), `probes` (see `answer_probes`), and `formats`, each with `holds`,
         `runtime`, `checks`, `latency_ms`, `metric`, `subsets` (the metric of each subset of
         modalities), `second_readers`, `limits` (differences at sizes far above the samples',
-        stated) and `breaches`. It is returned whether it holds or not.
+        stated), `nonfinite` (where NaN or infinity in an input is lost) and `breaches`. It is
+        returned whether it holds or not.
     """
     formats = {
         name: _certify_format(bundle, name, entry, manifest, samples, reference)
@@ -73,7 +75,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"mmzoo": __version__, **{name: _version(name) for name in packages}},
         "tolerance": manifest.get("tolerance", TOLERANCE),
-        "samples": {"source": samples.source, "count": len(samples)},
+        "samples": samples.describe(),
         "not_run": manifest["refused_sizes"],
         "probes": manifest["probes"],
         "formats": formats,
@@ -136,6 +138,7 @@ def _nothing_yet(name, artifact):
         "subsets": {},
         "second_readers": [],
         "limits": [],
+        "nonfinite": [],
         "breaches": [],
     }
 
@@ -150,6 +153,10 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
     )  # fmt: skip
     wanted = len(lines) * len(manifest["outputs"])
     given = samples.inputs | (samples.texts if strings else {})
+    names, rows = draw_nonfinite(samples, inputs)
+    odd = bool(names) and signature == "portable" and name != FIXED and name not in STRINGS
+    if odd:
+        further.append((rows, len(names)))
     try:
         run = run_artifact(
             reader_of(name), artifact, for_signature(given, tensors["inputs"]), plan,
@@ -166,6 +173,12 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
         str(line["batch"]): line["median_ms"] for line in run.report["runs"][: len(plan)]
     }
     tolerance = None if name in QUANTIZED else manifest.get("tolerance", TOLERANCE)
+    if odd and not result["breaches"]:
+        breaches, result["nonfinite"] = judge_nonfinite(
+            names, run.outputs[-1], reference[NONFINITE], tolerance,
+            manifest["probes"]["handles_nonfinite"],
+        )  # fmt: skip
+        result["breaches"] += [f"{signature}, {breach}" for breach in breaches]
     scores = scores_output(manifest)
     for line in lines:
         for output in [tensor["name"] for tensor in manifest["outputs"]]:

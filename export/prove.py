@@ -14,6 +14,7 @@ from mmzoo.export.checks import SMALL_RUN
 from mmzoo.export.dtypes import check_dtypes
 from mmzoo.export.manifest import STRINGS, Tensor, signature_names, with_strings
 from mmzoo.export.model_checks import check_finite, check_model, check_names, check_padding
+from mmzoo.export.nonfinite import NONFINITE, draw_nonfinite, handles_nonfinite
 from mmzoo.export.parity import TOLERANCE
 from mmzoo.export.part_checks import WHOLE
 from mmzoo.export.parts import FEW, feels_absence, find_parts
@@ -228,6 +229,7 @@ def answers(
     check_dtypes("saved_model", inputs, given)  # what it can't carry, no format can
     check_model(model, samples, found, subsets)
     found["probes"], probes = answer_probes(model, samples, inputs, found["samples"], tolerance)
+    names, rows = draw_nonfinite(samples, inputs)
     refused = {}
     for key, values in other_sizes(samples, inputs).items():
         try:
@@ -235,6 +237,9 @@ def answers(
         except Refused as error:
             refused[key] = str(error)
     check_finite({f"samples ({key})": value for key, value in found.items()})
+    if names:
+        found[NONFINITE] = predict(model, rows)
+        probes["handles_nonfinite"] = handles_nonfinite(model, rows)
     for key, part in (parts or {}).items():
         if key == "encoded":
             few = {name: value[:SMALL_RUN] for name, value in samples.inputs.items()}

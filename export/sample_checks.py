@@ -50,12 +50,11 @@ def check_finite_values(path: str, inputs: dict) -> None:
             )
 
 
-def check_arrays(path: str, inputs: dict, labels: np.ndarray | None, fewest: int) -> None:
-    """Raises ValueError unless all arrays have one length, at least `fewest`, and numbers."""
+def check_arrays(path: str, inputs: dict, labels: np.ndarray | None) -> None:
+    """Raises ValueError unless all arrays have one length, at least 1, and hold numbers."""
     if not inputs:
         raise ValueError(
-            f"{path}: there is no array of an input. Expected at least {fewest} samples, an array "
-            "an input, called like it."
+            f"{path}: there is no array of an input. Expected an array an input, called like it."
         )
     arrays = inputs if labels is None else {**inputs, LABELS: labels}
     for name, value in arrays.items():
@@ -74,9 +73,9 @@ def check_arrays(path: str, inputs: dict, labels: np.ndarray | None, fewest: int
     counts = {name: len(value) for name, value in arrays.items() if name != LABELS}
     common = max(set(counts.values()), key=list(counts.values()).count)
     odd = [name for name, count in counts.items() if count != common]
-    if odd or common < fewest:
+    if odd or common < 1:
         raise ValueError(
-            f"{path}: expected at least {fewest} samples, as many of each input. Received: "
+            f"{path}: expected at least one sample, and as many of each input. Received: "
             f"{', '.join(f'{name!r} {count:,}' for name, count in counts.items())}."
             + f" Cut {', '.join(map(repr, odd))} and the others to one length."
             * bool(odd)

@@ -49,6 +49,8 @@ class Samples:
             how `predict` and `embed` do it; "" where that is not known.
         path: The user's file that they were read from: its arrays must be the model's inputs,
             all of them, and finite. "" for others.
+        given: How many there were, where they were fewer than the largest batch that is checked
+            and are repeated to fill it; 0 where each is there once.
     """
 
     inputs: dict
@@ -57,14 +59,31 @@ class Samples:
     texts: dict = dataclasses.field(default_factory=dict)
     image_fit: str = ""
     path: str = ""
+    given: int = 0
 
     def __post_init__(self):
-        check_arrays(self.name, {**self.inputs, **self.texts}, self.labels, max(BATCHES))
+        check_arrays(self.name, {**self.inputs, **self.texts}, self.labels)
+        count = len(self)
+        if count < max(BATCHES):
+            rows = np.arange(max(BATCHES)) % count
+            changed = {
+                "inputs": {name: value[rows] for name, value in self.inputs.items()},
+                "texts": {name: value[rows] for name, value in self.texts.items()},
+                "labels": None if self.labels is None else self.labels[rows],
+                "given": self.given or count,
+            }
+            for name, value in changed.items():  # as frozen dataclasses are made
+                object.__setattr__(self, name, value)
 
     @property
     def name(self) -> str:
         """What messages call them."""
         return self.path or "`samples`"
+
+    def describe(self) -> dict:
+        """What the manifest and the certificate say of them: `source`, `count`, maybe `given`."""
+        said = {"source": self.source, "count": len(self)}
+        return said | ({"given": self.given} if self.given else {})
 
     def __len__(self):
         return len(next(iter(self.inputs.values())))
@@ -162,6 +181,8 @@ class Samples:
                 arrays["labels"] = self.labels
             if self.image_fit:
                 arrays["image_fit"] = np.array(self.image_fit)
+            if self.given:
+                arrays["given"] = np.array(self.given)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
@@ -190,61 +211,6 @@ def concept_samples() -> Samples:
 
     inputs, labels = concepts.draw_samples("test")
     return Samples(inputs, labels, CONCEPTS_TEST)
-
-
-def load_samples(path: Path, *, stored: bool = False) -> Samples:
-    """Reads an .npz file: an array an input (`image` or `input/image`), maybe `labels`.
-
-    A string `image_fit` in it says how its pictures were brought to size.
-
-    Args:
-        path: The file.
-        stored: Whether it is a bundle's own, whose values were checked before.
-
-    Raises:
-        ValueError: If the file is missing, is no .npz archive, or its arrays are no samples.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: there is no such file of samples. Check the path.")
-    arrays: dict = {}
-    name = ""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                short = name.removeprefix("input/")
-                if short in arrays:
-                    raise ValueError(f"it stands beside {short!r}, of the same input")
-                arrays[short] = archive[name]
-    except OSError as error:
-        if error.errno is None:
-            raise ValueError(
-                f"Expected an .npz file of samples. Received: {path}, which NumPy can't read: "
-                f"{error}"
-            ) from error
-        reason = (error.strerror or "unreadable").lower()
-        raise ValueError(
-            f"Expected an .npz file of samples. Received: {path}, {reason}."
-        ) from error
-    except NPZ_ERRORS as error:
-        if "pickle" in str(error) or "No data left" in str(error):
-            raise ValueError(
-                f"Expected an .npz file of samples. Received: {path}, which is none, or holds "
-                "Python objects. Write numbers and strings by `numpy.savez`."
-            ) from error
-        raise ValueError(
-            f"Expected an .npz file of samples. Received: {path}, "
-            + f"whose array {name!r} " * bool(name) + "which " * (not name)
-            + f"NumPy can't read: {error} Write it with np.savez(path, name=array, ...), arrays of "
-            "numbers."
-        ) from error  # fmt: skip
-    texts = {n[5:]: arrays.pop(n) for n in list(arrays) if n.startswith("text/")}
-    labels, fit = arrays.pop("labels", None), arrays.pop("image_fit", None)
-    if fit is not None and (fit.ndim or fit.dtype.kind != "U"):
-        raise ValueError(f"{path}: `image_fit` must be a string. Received: {fit.dtype}.")
-    return Samples(
-        arrays, labels, texts=texts, image_fit="" if fit is None else str(fit),
-        path="" if stored else str(path),
-    )  # fmt: skip
 
 
 def takes_concepts(inputs: list[Tensor]) -> bool:

@@ -17,12 +17,8 @@ from mmzoo.export.manifest import (
     changed_sums,
 )
 from mmzoo.export.metric_checks import different_metrics
-from mmzoo.export.samples import (
-    CONCEPTS_TEST,
-    NPZ_ERRORS,
-    concept_samples,
-    load_samples,
-)
+from mmzoo.export.sample_files import load_samples
+from mmzoo.export.samples import CONCEPTS_TEST, NPZ_ERRORS, concept_samples
 from mmzoo.export.signing import open_bundle
 from mmzoo.files import sha256
 

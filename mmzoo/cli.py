@@ -63,8 +63,9 @@ def export(
     samples: Annotated[
         Path | None,
         typer.Option(
-            help="An .npz file with an array an input, maybe `labels`; at least 17 samples, and "
-            "21 for int8, which learns its ranges from some that nothing is checked on."
+            help="An .npz file with an array an input, maybe `labels`. Fewer than 17 samples are "
+            "repeated to fill a batch of 17, and that is said; int8 needs 21 different ones, and "
+            "learns its ranges from some that nothing is checked on."
         ),
     ] = None,
     classes: Annotated[
@@ -111,7 +112,7 @@ def export(
     from mmzoo.evaluation.summary import print_certificate
     from mmzoo.export import export_bundle
     from mmzoo.export.card import read_about
-    from mmzoo.export.samples import load_samples
+    from mmzoo.export.sample_files import load_samples
     from mmzoo.loading import import_modules, load_keras
 
     import_modules(imports or ())

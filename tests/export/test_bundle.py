@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 from small_model import small_model, small_samples
 
-from mmzoo.export import ParityError, bundle, export_bundle
+from mmzoo.export import ParityError, bundle, export_bundle, verify_bundle
 from mmzoo.export.manifest import Tensor, scores_output
 from mmzoo.export.samples import Samples
 
@@ -152,9 +152,9 @@ def test_unknown_formats_and_missing_samples_are_refused(tmp_path):
         export_bundle(small_model(), tmp_path / "b", formats=["coreml"])
     with pytest.raises(ValueError, match="whose inputs are not those of Concept-128.*'numbers'"):
         export_bundle(small_model(), tmp_path / "b")
-    few = {name: value[:16] for name, value in small_samples().inputs.items()}
-    with pytest.raises(ValueError, match="expected at least 17 samples"):
-        Samples(few)
+    none = {name: value[:0] for name, value in small_samples().inputs.items()}
+    with pytest.raises(ValueError, match="expected at least one sample"):
+        Samples(none)
     with pytest.raises(ValueError, match=r"Received none of \['x'\]"):
         small_samples().fit(
             [Tensor("numbers", "float32", (None, 4)), Tensor("x", "int32", (None,))]
@@ -163,3 +163,22 @@ def test_unknown_formats_and_missing_samples_are_refused(tmp_path):
         small_samples().fit([Tensor("numbers", "float32", (None, 5))])
     with pytest.raises(ValueError, match="expected 20 integer labels"):
         Samples(small_samples().inputs, np.zeros(5, int))
+
+
+def test_fewer_samples_than_a_batch_are_repeated_and_that_is_said(tmp_path):
+    few = {name: value[:5] for name, value in small_samples().inputs.items()}
+    labels = np.arange(5) % 3
+    made = export_bundle(
+        small_model(), tmp_path / "b", samples=Samples(few, labels), formats=["tflite"]
+    )
+    assert made.manifest["samples"]["count"] == 17
+    assert made.manifest["samples"]["given"] == 5
+    assert made.certificate["samples"]["given"] == 5
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    assert "5 samples (file), repeated to fill a batch of 17" in card
+    checked = verify_bundle(tmp_path / "b")
+    assert checked.certificate["samples"] == made.certificate["samples"]
+    with pytest.raises(ValueError, match="int8 needs at least .* 5 of them different"):
+        export_bundle(
+            small_model(), tmp_path / "c", samples=Samples(few, labels), formats=["tflite-int8"]
+        )

@@ -8,7 +8,8 @@ import pytest
 from keras import layers
 
 from mmzoo import export, fusion
-from mmzoo.export.samples import Samples, load_samples
+from mmzoo.export.sample_files import load_samples
+from mmzoo.export.samples import Samples
 from mmzoo.export.signature import describe
 
 COUNT = 20
@@ -75,7 +76,7 @@ def test_a_whole_file_is_read(model, tmp_path):
         ({"image": arrays()["image"].astype("float32")}, r"'image' as uint8 .*astype\('uint8'\)"),
         ({"numbers": np.zeros((COUNT, 3), "float32")}, r"shape \(None, 2\).*\(20, 3\)"),
         ({"image": arrays()["image"][:19]}, "as many of each input.*'image' 19.* Cut 'image'"),
-        ({n: v[:5] for n, v in arrays().items()}, "at least 17 samples.*'numbers' 5"),
+        ({n: v[:0] for n, v in arrays().items()}, "at least one sample.*'numbers' 0"),
         ({"labels": np.zeros(19, int)}, r"expected 20 integer labels.*\(19,\)"),
         ({"labels": np.zeros((COUNT, 1), int)}, "expected 20 integer labels"),
         ({"labels": np.zeros(COUNT)}, "expected 20 integer labels.*float64"),

@@ -78,7 +78,7 @@ def bundle(tmp_path_factory):
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("strings")
     np.savez(folder / "samples.npz", **given)
-    from mmzoo.export.samples import load_samples
+    from mmzoo.export.sample_files import load_samples
 
     samples = load_samples(folder / "samples.npz")
     return export_bundle(all_kinds(), folder / "b", formats=("saved_model",), samples=samples)

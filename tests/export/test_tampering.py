@@ -10,7 +10,8 @@ from small_model import WEIGHT, small_samples
 
 from mmzoo.export import ParityError, bundle, load_bundle, verify_bundle
 from mmzoo.export.certificate import certify
-from mmzoo.export.samples import Samples, load_samples
+from mmzoo.export.sample_files import load_samples
+from mmzoo.export.samples import Samples
 
 
 def flip_weight(path, value):

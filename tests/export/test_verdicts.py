@@ -11,7 +11,8 @@ from mmzoo.export import ParityError, export_bundle, load_bundle, verify_bundle
 from mmzoo.export.calibration import CALIBRATION, row_hashes, split
 from mmzoo.export.manifest import write_sums
 from mmzoo.export.metric_checks import different_metrics, may_flip
-from mmzoo.export.samples import Samples, load_samples
+from mmzoo.export.sample_files import load_samples
+from mmzoo.export.samples import Samples
 from mmzoo.files import sha256
 from mmzoo.place_lock import PlaceInUseError, lock_place
 
