@@ -7,6 +7,8 @@ writes a file and says nothing:
 - `x * Rsqrt(Sum(Square(x)) + epsilon)` becomes an operator of its own, without the epsilon.
 - `Softplus(x)` becomes `log(1 + exp(x))`, which overflows from 88.7 on and is 0 below -17.
 - `Log1p(x)` becomes `log(1 + x)`, which is 0 or off by percents where x is small.
+- `x / Sqrt(y)` becomes `x * Rsqrt(y)`.
+- XNNPACK's `Exp(NaN)` is 0, its `Log(infinity)` 88.4 and `Log(NaN)` 88.8.
 - Infinity as a constant becomes the largest finite number, so `IsInf`, and `Equal` to infinity,
   are always False.
 
@@ -36,9 +38,26 @@ def _softplus(x):
     return tf.nn.relu(x) + _log1p_series(tf.exp(-tf.abs(x)))
 
 
+def _exp(x):
+    return raw.SelectV2(condition=raw.Equal(x=x, y=x), t=raw.Exp(x=x), e=x)
+
+
+def _log(x):
+    known = raw.LessEqual(x=x, y=tf.constant(LARGEST, x.dtype))
+    return raw.SelectV2(condition=known, t=raw.Log(x=x), e=x)
+
+
+def _quotient(x, root):
+    vanishes = raw.Equal(x=root, y=tf.constant(0, x.dtype))
+    # With a choice in between it stays a quotient; infinity is computed, as for `Rsqrt`.
+    divisor = raw.SelectV2(condition=vanishes, t=tf.constant(1, x.dtype), e=root)
+    infinite = x * raw.Reciprocal(x=root * root)
+    return raw.SelectV2(condition=vanishes, t=infinite, e=raw.RealDiv(x=x, y=divisor))
+
+
 def _log1p(x):
     small = raw.LessEqual(x=tf.abs(x), y=tf.constant(0.5, x.dtype))
-    return raw.SelectV2(condition=small, t=_log1p_series(x), e=raw.Log(x=1 + x))
+    return raw.SelectV2(condition=small, t=_log1p_series(x), e=_log(1 + x))
 
 
 def _log1p_series(x):
@@ -86,6 +105,8 @@ REPLACED = {
     "Rsqrt": _rsqrt,
     "Softplus": _softplus,
     "Log1p": _log1p,
+    "Exp": _exp,
+    "Log": _log,
     "IsInf": _is_infinite,
     "IsFinite": _is_finite,
 }
@@ -113,18 +134,18 @@ def put_stable(graph_def, format: str) -> int:
                 found = _replacement(node, nodes, summed)
             if found is None:
                 continue
-            compute, value, dtype = found
+            compute, values, dtype = found
             name = f"__mmzoo{compute.__name__}_{dtype.name}"
-            called[name] = compute, dtype
-            renamed |= _call(node, name, value, dtype)
+            called[name] = compute, len(values), dtype
+            renamed |= _call(node, name, values, dtype)
             count += 1
         for node in function.node_def:
             for k, value in enumerate(node.input):
                 node.input[k] = renamed.get(value, value)
         for key, value in function.ret.items():
             function.ret[key] = renamed.get(value, value)
-    for name, (compute, dtype) in called.items():
-        _define(graph_def, name, compute, dtype)
+    for name, (compute, inputs, dtype) in called.items():
+        _define(graph_def, name, compute, inputs, dtype)
     return count
 
 
@@ -136,12 +157,17 @@ def _replacement(node, nodes, summed):
     if dtype.name not in FLOATS:
         return None
     if node.op == "Square":  # `Mul` is not taken for a part of a norm
-        return (_product, node.input[0], dtype) if node.name in summed else None
+        return (_product, node.input[:1], dtype) if node.name in summed else None
+    if node.op == "RealDiv":
+        root = nodes.get(_source(node.input[1]))
+        if root is None or root.op != "Sqrt" or _is_positive(root.input[0], nodes):
+            return None
+        return _quotient, node.input[:2], dtype
     if node.op == "Equal":
         return _compared_with_infinity(node, nodes, dtype)
     if node.op not in REPLACED or (node.op == "Rsqrt" and _is_positive(node.input[0], nodes)):
         return None
-    return REPLACED[node.op], node.input[0], dtype
+    return REPLACED[node.op], node.input[:1], dtype
 
 
 def _is_positive(name, nodes):
@@ -158,7 +184,7 @@ def _compared_with_infinity(node, nodes, dtype):
         value = _constant(node.input[place], nodes)
         if value is not None and np.isinf(value).all() and len(set(value.ravel())) == 1:
             compute = _is_plus_infinity if value.ravel()[0] > 0 else _is_minus_infinity
-            return compute, node.input[other], dtype
+            return compute, [node.input[other]], dtype
     return None
 
 
@@ -176,7 +202,7 @@ def _sign_bit_of(node, nodes):
     dtype = tf.as_dtype(cast.attr["T"].type or tf.int32.as_datatype_enum)
     if dtype != tf.float32 or (mask != np.iinfo("int32").min).any() or (bound != 0).any():
         return None
-    return _sign_bit, cast.input[0], dtype
+    return _sign_bit, cast.input[:1], dtype
 
 
 def _source(name):
@@ -201,25 +227,27 @@ def _output_name(operator):
     return op_def_registry.get(operator).output_arg[0].name
 
 
-def _call(node, name, value, dtype):
+def _call(node, name, values, dtype):
     """Makes a node a call of a function; what its output was called, and is called now."""
     before = f"{node.name}:{_output_name(node.op)}:0"
     result = tf.bool if node.op in ("IsInf", "IsFinite", "Equal", "Less") else dtype
     control = [item for item in node.input if item.startswith("^")]
+    values = list(values)
     del node.input[:]
-    node.input.extend([value, *control])
+    node.input.extend([*values, *control])
     for key in [key for key in node.attr if key != "_output_shapes"]:
         del node.attr[key]
     node.op = "PartitionedCall"
-    node.attr["Tin"].list.type.append(dtype.as_datatype_enum)
+    node.attr["Tin"].list.type.extend([dtype.as_datatype_enum] * len(values))
     node.attr["Tout"].list.type.append(result.as_datatype_enum)
     node.attr["f"].func.name = name
     return {before: f"{node.name}:output:0"}
 
 
-def _define(graph_def, name, compute, dtype):
+def _define(graph_def, name, compute, inputs, dtype):
     traced = tf.function(compute, autograph=False)
-    definition = traced.get_concrete_function(tf.TensorSpec(None, dtype)).function_def
+    specs = [tf.TensorSpec(None, dtype)] * inputs
+    definition = traced.get_concrete_function(*specs).function_def
     made = graph_def.library.function.add()
     made.CopyFrom(definition)
     made.signature.name = name

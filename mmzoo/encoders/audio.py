@@ -41,7 +41,9 @@ class PoolMask(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def audio(source="small", *, units=None, name="audio_encoder", **module) -> keras.Model:
+def audio(
+    source="small", *, units=None, pooled=True, name="audio_encoder", **module
+) -> keras.Model:
     """Builds an encoder of waveforms of any length.
 
     Args:
@@ -49,6 +51,8 @@ def audio(source="small", *, units=None, name="audio_encoder", **module) -> kera
             scratch.
             Else the handle of a TF-Hub module, as `mmzoo.hub.resolve` takes it.
         units: Positive int. Width D of tokens and pooled vector. None: 128, or the module's.
+        pooled: Whether there is a pooled vector too. False where only the tokens are read: its
+            layer would have weights that nothing trains, as Keras then warns.
         name: Name of the model.
         **module: For a handle: `trainable`, `contract`, `embed`, `seconds`; see `hub_encoder`.
 
@@ -68,7 +72,7 @@ def audio(source="small", *, units=None, name="audio_encoder", **module) -> kera
     TensorShape([2, 26, 8])
     """
     if source != "small":
-        return hub_encoder("audio", source, units=units, name=name, **module)
+        return hub_encoder("audio", source, units=units, pooled=pooled, name=name, **module)
     if module:
         raise ValueError(f"`source='small'` takes no {sorted(module)}: these are for a handle.")
     units = 128 if units is None else units
@@ -84,5 +88,8 @@ def audio(source="small", *, units=None, name="audio_encoder", **module) -> kera
         x = conv_block(x, filters, strides, name=f"block{number}")
     x = layers.Reshape((-1, 6 * 128), name="columns")(x)  # (batch, frames / 4, 768)
     tokens = layers.Dense(units, activation="relu", name="tokens")(x)
-    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(tokens, mask))
-    return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
+    outputs = {"tokens": tokens, "mask": mask}
+    if pooled:
+        mean = MaskedPooling(name="pooling")(tokens, mask)
+        outputs["pooled"] = layers.Dense(units, name="pooled")(mean)
+    return keras.Model(inputs, outputs, name=name)

@@ -20,7 +20,7 @@ INPUTS = {
 
 
 def hub_encoder(
-    modality, handle, *, units=None, trainable=False, contract=None, seconds=None,
+    modality, handle, *, units=None, pooled=True, trainable=False, contract=None, seconds=None,
     tokenized=False, embed=False, name,
 ) -> keras.Model:  # fmt: skip
     """Builds an encoder from a module; `mmzoo.encoders.image`, `text` and `audio` call it.
@@ -29,6 +29,7 @@ def hub_encoder(
         modality: "image", "text" or "audio".
         handle: What `mmzoo.hub.resolve` takes.
         units: Positive int: width to project tokens and pooled vector to. None: the module's.
+        pooled: Whether there is a pooled vector too.
         trainable: Whether training changes the module's weights.
         contract: `mmzoo.hub.Contract` of a module that neither carries one nor is listed in
             the catalogue.
@@ -89,7 +90,7 @@ def hub_encoder(
     )
     outputs = module(x)
     places = contract.outputs
-    pooled = None if places.pooled is None else _at(outputs, places.pooled, handle)
+    vector = None if places.pooled is None else _at(outputs, places.pooled, handle)
     tokens = None if places.tokens is None else _at(outputs, places.tokens, handle)
     first = _known(preprocessor) if preprocessor else None
     mask = None
@@ -99,15 +100,16 @@ def hub_encoder(
         # BERT gives no mask: that of its ids is that of its tokens.
         mask = AsMask(name="mask")(_at(x, first.outputs.mask, preprocessor))
     if tokens is None:
-        tokens = layers.Reshape((1, -1), name="one_token")(pooled)
+        tokens = layers.Reshape((1, -1), name="one_token")(vector)
     if mask is None:
         mask = AllTrue(name="mask")(tokens)
-    if pooled is None:
-        pooled = MaskedSum(1.0, name="mean")(tokens, mask)
+    if vector is None:
+        vector = MaskedSum(1.0, name="mean")(tokens, mask)
     if units is not None:
         tokens = layers.Dense(units, activation="relu", name="tokens")(tokens)
-        pooled = layers.Dense(units, name="pooled")(pooled)
-    return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
+        vector = layers.Dense(units, name="pooled")(vector)
+    found = {"tokens": tokens, "mask": mask} | ({"pooled": vector} if pooled else {})
+    return keras.Model(inputs, found, name=name)
 
 
 def tokenizer(handle, *, contract=None, name="tokenizer") -> HubLayer:

@@ -7,13 +7,17 @@ from mmzoo.encoders.blocks import AllTrue, MaskedPooling, Resize, conv_block
 from mmzoo.encoders.from_hub import hub_encoder
 
 
-def image(source="small", *, units=None, name="image_encoder", **module) -> keras.Model:
+def image(
+    source="small", *, units=None, pooled=True, name="image_encoder", **module
+) -> keras.Model:
     """Builds an encoder of uint8 pictures of any size.
 
     Args:
         source: "small": a convolutional network on 64 x 64 pixels, to train from scratch.
             Else the handle of a TF-Hub module, as `mmzoo.hub.resolve` takes it.
         units: Positive int. Width D of tokens and pooled vector. None: 128, or the module's.
+        pooled: Whether there is a pooled vector too. False where only the tokens are read: its
+            layer would have weights that nothing trains, as Keras then warns.
         name: Name of the model.
         **module: For a handle: `trainable`, `contract`, `embed`; see `hub_encoder`.
 
@@ -33,7 +37,7 @@ def image(source="small", *, units=None, name="image_encoder", **module) -> kera
     TensorShape([2, 16, 8])
     """
     if source != "small":
-        return hub_encoder("image", source, units=units, name=name, **module)
+        return hub_encoder("image", source, units=units, pooled=pooled, name=name, **module)
     if module:
         raise ValueError(f"`source='small'` takes no {sorted(module)}: these are for a handle.")
     units = 128 if units is None else units
@@ -49,5 +53,8 @@ def image(source="small", *, units=None, name="image_encoder", **module) -> kera
     x = layers.Reshape((16, 160), name="grid")(x)
     tokens = layers.Dense(units, activation="relu", name="tokens")(x)
     mask = AllTrue(name="mask")(tokens)
-    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(tokens, mask))
-    return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
+    outputs = {"tokens": tokens, "mask": mask}
+    if pooled:
+        mean = MaskedPooling(name="pooling")(tokens, mask)
+        outputs["pooled"] = layers.Dense(units, name="pooled")(mean)
+    return keras.Model(inputs, outputs, name=name)

@@ -29,13 +29,15 @@ class ByteTokens(layers.Layer):
         return keras.KerasTensor(shape, dtype="int32"), keras.KerasTensor(shape, dtype="bool")
 
 
-def text(source="small", *, units=None, name="text_encoder", **module) -> keras.Model:
+def text(source="small", *, units=None, pooled=True, name="text_encoder", **module) -> keras.Model:
     """Builds an encoder of text in any script, read as bytes.
 
     Args:
         source: "small": convolutions over 2 to 6 bytes, to train from scratch.
             Else the handle of a TF-Hub module, as `mmzoo.hub.resolve` takes it.
         units: Positive int. Width D of tokens and pooled vector. None: 128, or the module's.
+        pooled: Whether there is a pooled vector too. False where only the tokens are read: its
+            layer would have weights that nothing trains, as Keras then warns.
         name: Name of the model.
         **module: For a handle: `trainable`, `contract`, `embed`; see `hub_encoder`.
 
@@ -59,7 +61,7 @@ def text(source="small", *, units=None, name="text_encoder", **module) -> keras.
     TensorShape([2, 9, 8])
     """
     if source != "small":
-        return hub_encoder("text", source, units=units, name=name, **module)
+        return hub_encoder("text", source, units=units, pooled=pooled, name=name, **module)
     if module:
         raise ValueError(f"`source='small'` takes no {sorted(module)}: these are for a handle.")
     units = 128 if units is None else units
@@ -73,5 +75,8 @@ def text(source="small", *, units=None, name="text_encoder", **module) -> keras.
     ]
     x = layers.Concatenate(name="grams")(grams)  # (batch, length, 480)
     tokens = layers.Dense(units, activation="relu", name="tokens")(x)
-    pooled = layers.Dense(units, name="pooled")(MaskedPooling(name="pooling")(tokens, mask))
-    return keras.Model(inputs, {"tokens": tokens, "mask": mask, "pooled": pooled}, name=name)
+    outputs = {"tokens": tokens, "mask": mask}
+    if pooled:
+        mean = MaskedPooling(name="pooling")(tokens, mask)
+        outputs["pooled"] = layers.Dense(units, name="pooled")(mean)
+    return keras.Model(inputs, outputs, name=name)

@@ -1,8 +1,11 @@
+import warnings
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo import encoders, export
+from mmzoo import encoders, export, fusion
 from mmzoo.data import encode_text
 from mmzoo.encoders.audio import PoolMask
 from mmzoo.encoders.blocks import ApplyMask, MaskedPooling
@@ -375,3 +378,23 @@ def test_all_true(tmp_path):
         formats=(),
         folder=tmp_path,
     )
+
+
+def test_without_the_pooled_vector_every_weight_is_trained():
+    """As in the README's model, which reads tokens alone: Keras warned of weights that nothing
+    trains."""
+    image = encoders.image(units=4, pooled=False)
+    text = encoders.text(units=4, pooled=False)
+    assert set(image.output) == set(text.output) == {"tokens", "mask"}
+    fused = fusion.InteractiveAttention(4)(
+        {"image": image.output["tokens"], "text": text.output["tokens"]},
+        {"image": image.output["mask"], "text": text.output["mask"]},
+    )
+    model = keras.Model([image.input, text.input], keras.layers.Dense(2)(fused))
+    model.compile(optimizer="sgd", loss="mse")
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(1, 255, shape).astype("uint8") for shape in ((4, 8, 8, 3), (4, 9))]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(inputs, np.ones((4, 2)), verbose=0)
+    assert not [w for w in caught if "Gradients do not exist" in str(w.message)]
