@@ -94,7 +94,8 @@ def export_bundle(
             held to `tolerance`. Without labels: the share of top-1 that may change.
         about: Optional dict of a heading of the model card ("Data", "Metrics", "Limits",
             "Licence") to Markdown.
-        name: Title of the model card. None: the model's name.
+        name: The bundle's name, which `verify_bundle(expect_name=)` asks for and the model card
+            has for a title. None: the model's name.
         version: The model's version, which `verify_bundle(expect_version=)` asks for: letters,
             digits, ".", "_", "+" and "-". A signature covers it.
         image_fit: How `predict`, `embed`, the page and the phones' classes bring a picture to the
@@ -199,7 +200,7 @@ def _export(
         if "saved_model" in formats:
             write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
-        manifest["version"] = version
+        manifest |= {"name": title or model.name, "version": version}
         manifest |= {
             "image_fit": pictures,
             "embedding": describe_embedding(model, manifest, reference["samples"]),

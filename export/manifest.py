@@ -197,6 +197,8 @@ def _check_manifest(manifest):
     if "calibration" in manifest:
         _ = [manifest["calibration"][key] for key in ("source", "count", "sha256", "split")]
     check_version(manifest["version"])
+    if not isinstance(manifest["name"], str) or not manifest["name"].strip():
+        raise ValueError("it has no name")
     _ = manifest["reference_sha256"], manifest["audio"]["sample_rate"]
     check_classes(manifest["classes"])
 

@@ -47,7 +47,7 @@ def verify_bundle(path, public_key=None, *, expect_name=None, expect_version=Non
     """
     bundle = open_bundle(path, public_key)
     manifest, folder = bundle.manifest, bundle.path
-    found = {"name": manifest.get("name", manifest["model"]), "version": manifest["version"]}
+    found = {"name": manifest["name"], "version": manifest["version"]}
     for what, expected in (("name", expect_name), ("version", expect_version)):
         if expected is not None and found[what] != expected:
             raise ValueError(

@@ -8,9 +8,9 @@ from pathlib import Path
 from mmzoo.data.media import inside
 from mmzoo.data.prepare.plan import MODALITIES, identity, make_plan
 from mmzoo.data.records import DESCRIPTION, check_shard, describe_records, read_shard
+from mmzoo.data.tables import SUFFIXES
 from mmzoo.files import sha256
 
-MANIFESTS = (".csv", ".jsonl", ".parquet")
 ROWS = 1000  # of a manifest, in one part
 # A path's own fault; any other error of a disk or network stops the run, which can then go on.
 _OF_THE_PATH = {
@@ -128,11 +128,11 @@ def open_source(data: Path) -> Records | Manifest:
     Raises:
         ValueError: If it is neither a data set nor a manifest.
     """
-    if data.suffix.lower() in MANIFESTS and not data.is_dir():
+    if data.suffix.lower() in SUFFIXES and not data.is_dir():
         return Manifest(data)
     if data.is_file():
         raise ValueError(
-            f"Expected a manifest ({', '.join(MANIFESTS)}), or a folder of records. "
+            f"Expected a manifest ({', '.join(SUFFIXES)}), or a folder of records. "
             f"Received: {data}. Write it as one of these."
         )
     return Records(data)

@@ -29,6 +29,9 @@ _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
+SUFFIXES = {
+    ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet",
+}  # fmt: skip
 _SEPARATORS = ",;\t|"
 
 
@@ -57,8 +60,10 @@ def read_table(source, wanted: set[str], check: Callable[[list[str]], None]) -> 
     if is_frame(source):
         yield from _frame_rows(source, check)
         return
-    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _jsonl_rows,
-               ".ndjson": _jsonl_rows, ".parquet": _parquet_rows}  # fmt: skip
+    readers = {
+        suffix: {"csv": _csv_rows, "json": _jsonl_rows, "parquet": _parquet_rows}[kind]
+        for suffix, kind in SUFFIXES.items()
+    }
     kind = source.suffix.lower()
     if kind not in readers:
         is_known = f", which is {_OTHERS[kind]}" if kind in _OTHERS else ""

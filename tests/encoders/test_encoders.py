@@ -383,18 +383,23 @@ def test_all_true(tmp_path):
 def test_without_the_pooled_vector_every_weight_is_trained():
     """As in the README's model, which reads tokens alone: Keras warned of weights that nothing
     trains."""
-    image = encoders.image(units=4, pooled=False)
-    text = encoders.text(units=4, pooled=False)
-    assert set(image.output) == set(text.output) == {"tokens", "mask"}
+    inputs = [
+        keras.Input((8, 8, 3), dtype="uint8", name="image"),
+        keras.Input((None,), dtype="uint8", name="text"),
+    ]
+    builders = (encoders.image, encoders.text)
+    encoded = [
+        build(units=4, pooled=False)(tensor) for build, tensor in zip(builders, inputs, strict=True)
+    ]
+    assert all(set(each) == {"tokens", "mask"} for each in encoded)
     fused = fusion.InteractiveAttention(4)(
-        {"image": image.output["tokens"], "text": text.output["tokens"]},
-        {"image": image.output["mask"], "text": text.output["mask"]},
+        *({"image": encoded[0][key], "text": encoded[1][key]} for key in ("tokens", "mask"))
     )
-    model = keras.Model([image.input, text.input], keras.layers.Dense(2)(fused))
+    model = keras.Model(inputs, keras.layers.Dense(2)(fused))
     model.compile(optimizer="sgd", loss="mse")
     rng = np.random.default_rng(0)
-    inputs = [rng.integers(1, 255, shape).astype("uint8") for shape in ((4, 8, 8, 3), (4, 9))]
+    values = [rng.integers(1, 255, shape).astype("uint8") for shape in ((4, 8, 8, 3), (4, 9))]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(inputs, np.ones((4, 2)), verbose=0)
+        model.fit(values, np.ones((4, 2)), verbose=0)
     assert not [w for w in caught if "Gradients do not exist" in str(w.message)]
