@@ -6,14 +6,14 @@ writes a file and says nothing:
 - `Rsqrt(0)` is NaN in XNNPACK, and infinity in TensorFlow: a unit vector of zeros was NaN.
 - `x * Rsqrt(Sum(Square(x)) + epsilon)` becomes an operator of its own, without the epsilon.
 - `Softplus(x)` becomes `log(1 + exp(x))`, which overflows from 88.7 on and is 0 below -17.
-- `Log1p(x)` becomes `log(1 + x)`, which is 0 or off by percents where x is small.
+- `Log1p(x)` becomes `log(1 + x)`, which is 0 or off by percents where x is small; `Expm1` likewise.
 - `x / Sqrt(y)` becomes `x * Rsqrt(y)`.
 - XNNPACK's `Exp(NaN)` is 0, its `Log(infinity)` 88.4 and `Log(NaN)` 88.8.
 - Infinity as a constant becomes the largest finite number, so `IsInf`, and `Equal` to infinity,
   are always False.
 
 And no converter has an operator for the sign bit of a float, which Keras reads in `argmax`; that
-to ONNX writes an invalid `Log1p`.
+to ONNX writes an invalid `Log1p` and `Expm1`.
 """
 
 import functools
@@ -58,6 +58,13 @@ def _quotient(x, root):
 def _log1p(x):
     small = raw.LessEqual(x=tf.abs(x), y=tf.constant(0.5, x.dtype))
     return raw.SelectV2(condition=small, t=_log1p_series(x), e=_log(1 + x))
+
+
+def _expm1(x):
+    """exp(x) - 1, of small x by the half angle: 2 tanh(x / 2) / (1 - tanh(x / 2))."""
+    half = tf.tanh(0.5 * x)
+    small = raw.Less(x=tf.abs(x), y=tf.constant(0.5, x.dtype))
+    return raw.SelectV2(condition=small, t=2 * half / (1 - half), e=_exp(x) - 1)
 
 
 def _log1p_series(x):
@@ -105,6 +112,7 @@ REPLACED = {
     "Rsqrt": _rsqrt,
     "Softplus": _softplus,
     "Log1p": _log1p,
+    "Expm1": _expm1,
     "Exp": _exp,
     "Log": _log,
     "IsInf": _is_infinite,
@@ -117,7 +125,8 @@ def put_stable(graph_def, format: str) -> int:
 
     Args:
         graph_def: TensorFlow's `GraphDef`; changed in place.
-        format: "tflite" or "onnx", which lacks the sign bit and `Log1p` alone.
+        format: "tflite" or "onnx", which lacks the sign bit, `Log1p` and
+            `Expm1` alone.
 
     Returns:
         How many operators were replaced.
@@ -130,7 +139,7 @@ def put_stable(graph_def, format: str) -> int:
         renamed: dict[str, str] = {}
         for node in list(function.node_def):
             found = _sign_bit_of(node, nodes)
-            if found is None and (format == "tflite" or node.op == "Log1p"):
+            if found is None and (format == "tflite" or node.op in ("Log1p", "Expm1")):
                 found = _replacement(node, nodes, summed)
             if found is None:
                 continue

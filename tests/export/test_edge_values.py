@@ -46,6 +46,13 @@ of_floats = {
     "mish": lambda x: ops.multiply(x, ops.tanh(ops.softplus(x))),
     "logaddexp": lambda x: ops.logaddexp(ops.clip(x, -1e4, 1e4), 1.0),
     "log1p": lambda x: ops.log1p(ops.clip(x, -0.9, 1e9)),
+    "expm1": lambda x: ops.expm1(ops.minimum(x, 80.0)),
+    "logsumexp": lambda x: ops.logsumexp(x, -1),
+    "log_softmax": lambda x: ops.log_softmax(x),
+    "selu": lambda x: ops.selu(x),
+    "celu": lambda x: ops.celu(x),
+    "sigmoid": lambda x: ops.sigmoid(x),
+    "layer normalization": lambda x: layers.LayerNormalization()(ops.clip(x, -1e4, 1e4)),
     "cross-entropy": lambda x: ops.binary_crossentropy(
         ops.sigmoid(x), ops.clip(x, -1e4, 1e4), from_logits=True
     ),
@@ -68,6 +75,8 @@ of_integers = {
     "one_hot, axis 1": lambda i: ops.one_hot(i, 5, axis=1),
     "one_hot of integers": lambda i: ops.one_hot(i, 5, dtype="int32"),
     "one_hot of bools": lambda i: ops.cast(ops.one_hot(i, 5, dtype="bool"), "int32"),
+    "one_hot of int64": lambda i: ops.one_hot(ops.cast(i, "int64"), 5),
+    "one_hot of bytes": lambda i: ops.one_hot(ops.cast(ops.clip(i, 0, 9), "uint8"), 5),
     "multi_hot": lambda i: ops.multi_hot(i, 5),
 }
 CASES = [*of_floats, *of_integers]
