@@ -24,13 +24,12 @@ from mmzoo.export.manifest import (
     VARIANTS,
     Bundle,
     check_bundle_place,
-    check_classes,
-    check_version,
     runtime_of,
     scores_output,
     with_strings,
     write_sums,
 )
+from mmzoo.export.manifest_checks import check_classes, check_version
 from mmzoo.export.mobile import write_mobile
 from mmzoo.export.model_checks import check_names, check_padding
 from mmzoo.export.nonfinite import NONFINITE

@@ -155,6 +155,11 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
     given = samples.inputs | (samples.texts if strings else {})
     names, rows = draw_nonfinite(samples, inputs)
     odd = bool(names) and signature == "portable" and name != FIXED and name not in STRINGS
+    if odd and NONFINITE not in reference:
+        raise ValueError(
+            "Expected reference answers to rows with NaN and infinity. Received none. Export the "
+            "model again."
+        )
     if odd:
         further.append((rows, len(names)))
     try:

@@ -239,7 +239,7 @@ def answers(
     check_finite({f"samples ({key})": value for key, value in found.items()})
     if names:
         found[NONFINITE] = predict(model, rows)
-        probes["handles_nonfinite"] = handles_nonfinite(model, rows)
+    probes["handles_nonfinite"] = bool(names) and handles_nonfinite(model, rows)
     for key, part in (parts or {}).items():
         if key == "encoded":
             few = {name: value[:SMALL_RUN] for name, value in samples.inputs.items()}
