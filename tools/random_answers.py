@@ -26,13 +26,15 @@ FLOOR = 1e-6
 ULP = 2.0**-23
 SHAKES = 3
 SERVE = """
-import sys
-from mmzoo.export.runtimes.with_parent import end_with_parent
-from mmzoo.export.runtimes.worker import main
-end_with_parent()
-for line in sys.stdin:
+import os, sys
+from mmzoo.export.runtimes import worker
+jobs = os.fdopen(os.dup(0))
+os.dup2(os.pipe()[0], 0)  # each job would read its standard input, to see if the parent is there
+worker.end_with_parent()
+worker.end_with_parent = lambda: None
+for line in jobs:
     try:
-        main(line.strip())
+        worker.main(line.strip())
         said = "done"
     except Exception as error:
         said = f"{type(error).__name__}: {error}".replace(chr(10), " ")
