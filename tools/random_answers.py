@@ -4,6 +4,7 @@ Nothing here is shared with the certificate but the workers: the rows, what is l
 and what may differ are decided anew.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -84,7 +85,7 @@ class Workers:
         log = tempfile.TemporaryFile()  # noqa: SIM115 closed in `_end`
         child = subprocess.Popen(
             [sys.executable, "-P", "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=log, bufsize=0,
         )  # fmt: skip
         self._running[name] = child, log
 
@@ -94,8 +95,8 @@ class Workers:
         if name not in self._running:
             self._start(name)
         child, log = self._running[name]
-        child.stdin.write(command[-1].encode() + b"\n")
-        child.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, as the next read finds
+            child.stdin.write(command[-1].encode() + b"\n")
         said = b""
         while b"\nanswer: " not in said or not said.endswith(b"\n"):
             if not select.select([child.stdout], [], [], time_limit)[0]:
@@ -103,11 +104,12 @@ class Workers:
                 raise subprocess.TimeoutExpired(command, time_limit)
             part = os.read(child.stdout.fileno(), 65536)
             if not part:  # it has ended
-                code = child.wait()
+                # Left as it is: its processor time is read in `_end`.
+                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
                 log.seek(0)
                 words = log.read().decode(errors="replace")
                 self._end(name)
-                return types.SimpleNamespace(returncode=code, stderr=words[-2000:])
+                return types.SimpleNamespace(returncode=child.returncode, stderr=words[-2000:])
             said += part
         words = said.decode(errors="replace").rsplit("\nanswer: ", 1)[1].strip()
         return types.SimpleNamespace(returncode=int(words != "done"), stderr=words)

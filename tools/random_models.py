@@ -6,7 +6,7 @@ Expect: no wrong answer and no crash; a line a model, and a page with passes, re
     the certificate caught. A model is the same for the same number (--first); exit status 1 on a
     find. Run again with the same --resume, it goes on where it stopped.
 
-Two of three models are graphs of random layers and operators (see `random_operators`). Each third
+Two of three models are graphs of random layers and operators (see `random_layers`). Each third
 has one to three modalities, each with an encoder of random layers, some of which a format can't
 carry, and one of the fusions. What an export lets through is run again on samples that its
 certificate has not seen (see `random_answers`).
@@ -41,7 +41,7 @@ from mmzoo.fusion import zoo
 sys.path.insert(0, str(Path(__file__).parent))
 import random_answers
 from random_encoders import ENCODERS
-from random_operators import draw_graph
+from random_layers import draw_graph
 from random_report import report
 
 BATCH = 20  # models a process: what TensorFlow keeps of each goes with it

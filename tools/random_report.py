@@ -2,7 +2,7 @@
 
 import collections
 
-from random_operators import TABLE
+from random_layers import TABLE
 
 from mmzoo.export.manifest import FORMATS
 
@@ -35,7 +35,7 @@ def report(results, kind="all"):
         "", "refused: before or by the conversion, with a reason; caught: the certificate did not "
         "hold, so nothing was left; wrong: passed, and wrong on other rows; crashed: a process "
         "ended, or took too long.", "",
-        f"Of the {len(TABLE)} layers and operators of `tools/random_operators.py` "
+        f"Of the {len(TABLE)} layers and operators of `tools/random_layers.py` "
         f"{len(drawn & set(TABLE))} were drawn at least once"
         + _never(sorted(set(TABLE) - drawn)),
         f"{rows['compared']} rows were compared in each format that passed. Left out were "
