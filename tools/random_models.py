@@ -1,18 +1,22 @@
 """Draws models at random, exports each to every format, and looks for a wrong answer that passed.
 
-Run: python tools/random_models.py --count 200 --out docs/random_models.md
-Expect: no wrong answer and no crash; a line a format with passes, mends, refusals, and what the
-    certificate caught. A model is the same for the same number (--first); exit status 1 on a find.
+Run: python tools/random_models.py --count 400 --workers 2 --resume models.jsonl \
+    --out docs/random_models.md
+Expect: no wrong answer and no crash; a line a model, and a page with passes, refusals, and what
+    the certificate caught. A model is the same for the same number (--first); exit status 1 on a
+    find. Run again with the same --resume, it goes on where it stopped.
 
-A model has one to three modalities, each with an encoder of random layers, some of which a format
-can't carry, and one of the fusions. What an export lets through is run again on samples that its
-certificate has not seen: of other values, sizes, batches and subsets of modalities.
+Two of three models are graphs of random layers and operators (see `random_layers`). Each third
+has one to three modalities, each with an encoder of random layers, some of which a format can't
+carry, and one of the fusions. What an export lets through is run again on samples that its
+certificate has not seen (see `random_answers`).
 """
 
 import argparse
-import collections
 import json
 import os
+import queue
+import select
 import subprocess
 import sys
 import tempfile
@@ -28,31 +32,46 @@ import numpy as np
 from keras import layers, ops
 
 from mmzoo.encoders.blocks import AllTrue
-from mmzoo.export import ParityError, to_onnx, to_saved_model, to_tflite
-from mmzoo.export.onnx_handlers import HANDLERS
-from mmzoo.export.parity import compare
-from mmzoo.export.prove import predict
-from mmzoo.export.rewrites import rewrite_graph
-from mmzoo.export.runtimes.process import run_artifact
-from mmzoo.export.samples import Samples
-from mmzoo.export.to_saved_model import write_saved_model
+from mmzoo.export import ParityError, Samples, export_bundle, second_readers
+from mmzoo.export.manifest import FORMATS, PATHS
+from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.files import beside
 from mmzoo.fusion import zoo
 
 sys.path.insert(0, str(Path(__file__).parent))
+import random_answers
 from random_encoders import ENCODERS
+from random_layers import draw_graph
+from random_report import report
 
-FORMATS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
-OUTCOMES = ("passed", "mended", "refused", "caught", "wrong", "crashed")
-BATCH = 10  # models a process: one that ends it takes no other with it
+BATCH = 20  # models a process: what TensorFlow keeps of each goes with it
+SAMPLES = 17
 MARK = "result: "
-TOLERANCE = 1e-4  # ten times the certificate's: other samples may be harder
+BREACHED = "Its answers are not the Keras model's"
+READERS = {"saved_model": (), "tflite": ("tflite without XNNPACK",), "onnx": ()}
 
 
-def draw_model(number):
-    """Returns a functional model and the sizes of its free axes, both drawn by the number."""
+def draw_model(number, kind="all"):
+    """Returns a functional model, what it is called, and the rows of the table that it has."""
     rng = np.random.default_rng(number)
     keras.utils.set_random_seed(number)
+    if kind == "all":
+        kind = "fusions" if number % 3 == 0 else "operators"
+    if kind == "operators":
+        model, drawn = draw_graph(rng, f"model_{number}")
+        title = kind
+    else:
+        (model, title), drawn = _draw_fusion(rng, number), []
+    for variable in model.variables:  # running means and zero-initialised weights too
+        statistic = variable.path.endswith(("moving_mean", "moving_variance"))
+        if variable.trainable or statistic:
+            noise = 0.1 * rng.standard_normal(variable.shape)
+            value = np.asarray(variable) + noise
+            variable.assign(np.abs(value) if variable.path.endswith("variance") else value)
+    return model, title, drawn
+
+
+def _draw_fusion(rng, number):
     count = int(rng.integers(1, 4))
     chosen = [str(m) for m in rng.permutation(list(ENCODERS))[:count]]
     inputs, tokens, masks = {}, {}, {}
@@ -84,20 +103,13 @@ def draw_model(number):
     outputs = {"probability": layers.Softmax(name="probability")(made)}
     if rng.random() < 0.5:
         outputs["logits"] = layers.Identity(name="logits")(made)
-    model = keras.Model(inputs, outputs, name=f"model_{number}")
-    for variable in model.variables:  # running means and zero-initialised weights too
-        statistic = variable.path.endswith(("moving_mean", "moving_variance"))
-        if variable.trainable or statistic:
-            noise = 0.1 * rng.standard_normal(variable.shape)
-            value = np.asarray(variable) + noise
-            variable.assign(np.abs(value) if variable.path.endswith("variance") else value)
-    return model, kind
+    return keras.Model(inputs, outputs, name=f"model_{number}"), kind
 
 
 def draw_inputs(model, seed, count, grow=1.0):
     """Real-looking inputs by name; every subset of the modalities, but for none at all."""
     rng = np.random.default_rng(seed)
-    free = {"image": (12, 14), "text": (9,), "audio": (800,), "signal": (10,)}
+    free = {"image": (8, 10), "text": (9,), "audio": (800,), "signal": (10,)}
     values = {}
     for tensor in model.inputs:
         name = tensor.name
@@ -112,6 +124,10 @@ def draw_inputs(model, seed, count, grow=1.0):
             if name == "text":  # texts of every length, padded
                 lengths = rng.integers(1, grown[0] + 1, count)
                 values[name] *= np.arange(grown[0]) < lengths[:, None]
+        elif tensor.dtype == "bool":
+            values[name] = rng.random((count, *grown)) < 0.5
+        elif tensor.dtype == "int32":
+            values[name] = rng.integers(0, 10, (count, *grown)).astype("int32")
         else:
             values[name] = rng.standard_normal((count, *grown)).astype("float32")
     presences = [name for name in values if name.endswith("_present")]
@@ -120,164 +136,219 @@ def draw_inputs(model, seed, count, grow=1.0):
     return values
 
 
-def try_format(model, format, folder):
-    """Returns an outcome and a sentence."""
-    samples = Samples(draw_inputs(model, 1, 20))
-    path = folder / format
+def try_export(model, path):
+    """Exports a bundle; returns outcomes by format, None where an artifact was let through."""
+    samples = Samples(draw_inputs(model, 1, SAMPLES))
     try:
-        FORMATS[format](model, path, samples=samples)
+        bundle = export_bundle(model, path, samples=samples)
     except ParityError as error:
-        return "caught", str(error)
+        entries, left_out = error.certificate["formats"], error.certificate["left_out"]
+        words = {name: f"{BREACHED}: {entry['breaches'][:3]}" for name, entry in entries.items()}
+        words |= left_out
     except ValueError as error:
-        return "refused", str(error)
+        return dict.fromkeys(FORMATS, ("refused", str(error)))
     except Exception as error:  # noqa: BLE001 whatever else: it is what we look for
-        return "crashed", f"{type(error).__name__}: {error}"
-    grown = (1.0, 1.6, 0.8)
-    fresh = [draw_inputs(model, 2 + k, 7, grow) for k, grow in enumerate(grown)]
-    further = [(inputs, 5) for inputs in fresh[1:]]
-    answers = run_artifact(format, path, fresh[0], [(5, 7)], further=further).outputs
-    for inputs, grow, answer in zip(fresh, grown, answers, strict=True):
-        for name, expected in predict(model, inputs).items():
-            found = compare(answer[name], expected, TOLERANCE)
-            if found.breaches:
-                return "wrong", f"sizes x {grow}, output {name!r}: {'; '.join(found.breaches)}"
-    return ("mended", "") if _is_mended(model, format, folder) else ("passed", "")
-
-
-def _is_mended(model, format, folder):
-    """Whether an operator was written another way than the converter would have."""
-    if format == "saved_model":
-        return False
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = write_saved_model(model, folder / f"{format}_graph", ["portable"])
-    content = saved_model_pb2.SavedModel.FromString((saved / "saved_model.pb").read_bytes())
-    operators = {
-        node.op
-        for meta in content.meta_graphs
-        for function in meta.graph_def.library.function
-        for node in function.node_def
+        return dict.fromkeys(FORMATS, ("crashed", f"{type(error).__name__}: {error}"))
+    else:
+        words = bundle.manifest["left_out"]
+    return {
+        name: ("caught" if words[name].startswith(BREACHED) else "refused", words[name])
+        if name in words
+        else None
+        for name in FORMATS
     }
-    return bool(rewrite_graph(saved, format)) or (
-        format == "onnx" and bool(operators & set(HANDLERS))
-    )
 
 
-def report(results, seconds):
-    """Markdown of all outcomes."""
-    lines = [
-        "# Models drawn at random", "",
-        f"{len(results)} models, `python tools/random_models.py --count {len(results)}`, "
-        f"{seconds / 60:.0f} minutes on two cores. Every artifact that passed its certificate was "
-        "run again on samples that it had not seen, of other sizes, batches and subsets.", "",
-        "| format | " + " | ".join(OUTCOMES) + " |", "|---|" + "---|" * len(OUTCOMES),
-    ]  # fmt: skip
-    for format in FORMATS:
-        counted = collections.Counter(outcomes[format][0] for _, outcomes in results.values())
-        row = " | ".join(str(counted[outcome]) for outcome in OUTCOMES)
-        lines.append(f"| {format} | {row} |")
-    lines += [
-        "", "passed: as the converter writes it; mended: with an operator written another way; "
-        "refused: before or by the conversion, with a reason; caught: the certificate did not "
-        "hold, so nothing was left; wrong: passed, and wrong on other samples.", "",
-        "## What was refused, caught or wrong", "",
-    ]  # fmt: skip
-    said = collections.Counter(
-        f"{format}, {outcome}: {_shortened(words)}"
-        for _, outcomes in results.values()
-        for format, (outcome, words) in outcomes.items()
-        if words
-    )
-    lines += [f"- {count} x {words}" for words, count in said.most_common()]
-    return "\n".join(lines) + "\n"
-
-
-def _shortened(words):
-    words = " ".join(words.split()).replace("|", "/")
-    for before in ("Expected a model of ", "Expected every artifact to give the Keras model's "):
-        words = words.removeprefix(before)
-    return words if len(words) < 180 else f"{words[:180]}…"
-
-
-def try_model(number):
-    """Returns the kind of fusion of one model, and a dict of format to `try_format`'s outcome."""
-    model, kind = draw_model(number)
+def try_model(number, kind="all"):
+    """Returns what one model is and what became of it, as a dict."""
+    model, title, drawn = draw_model(number, kind)
     with tempfile.TemporaryDirectory() as folder:
-        return kind, {name: try_format(model, name, Path(folder)) for name in FORMATS}
+        outcomes = try_export(model, Path(folder) / "bundle")
+        through = [name for name, outcome in outcomes.items() if outcome is None]
+        left_out, unsteady, compared = 0, 0, 0
+        if through:
+            sizes = (1.0, 1.6, 0.8)
+            sets = [draw_inputs(model, 2 + k, 5, grow) for k, grow in enumerate(sizes)]
+            sets.append(random_answers.probe_rows(draw_inputs(model, 7, 9)))
+            known = random_answers.ask_keras(model, sets)
+            for values, found in zip(sets, known, strict=True):
+                left_out += found.left_out if found else len(next(iter(values.values())))
+                if found:
+                    compared += len(next(iter(found.inputs.values())))
+                    unsteady += int(np.any(list(found.unsteady.values()), 0).sum())
+            for name in through:
+                outcomes[name] = judge(name, Path(folder) / "bundle" / PATHS[name], known)
+    return {
+        "number": number, "kind": title, "drawn": drawn, "outcomes": outcomes,
+        "rows": {"compared": compared, "left out": left_out, "unsteady": unsteady},
+    }  # fmt: skip
 
 
-def try_models(first, count):
-    """Yields a model's number and what `try_model` returns, each batch in a process of its own.
+def judge(name, artifact, known):
+    """Runs an artifact on all rows, alone and mixed; returns its outcome."""
+    known = [each for each in known if each]
+    runs = [(each.inputs, batch) for each in known for batch in (1, 64)]
+    if not runs:
+        return "passed", ""
+    (first, batch), *further = runs
+    count = len(next(iter(first.values())))
+    try:
+        run = run_artifact(name, artifact, first, [(batch, count)], further=further, time_limit=60)
+    except RuntimeFailure as error:
+        return "wrong", f"it does not run: {error}"
+    for k, answers in enumerate(run.outputs):
+        words = random_answers.find_wrong(answers, known[k // 2])
+        if words:
+            return "wrong", f"rows {k // 2}, batch {'mixed' if k % 2 else 1}, {words}"
+    return "passed", ""
+
+
+def run_child(numbers, kind, every_reader):
+    """Tries models and prints a line for each; the inside of a process."""
+    if not every_reader:
+        second_readers.READERS = READERS
+    with random_answers.Workers() as workers:
+        spent = 0.0
+        for number in numbers:
+            found = try_model(number, kind)
+            total = time.process_time() + workers.seconds()
+            found["seconds"], spent = round(total - spent, 2), total
+            print(MARK + json.dumps(found), flush=True)
+            keras.backend.clear_session()
+
+
+def _run_batch(numbers, options, limit):
+    """Yields what the models of one process became; raises what ended it."""
+    command = [sys.executable, __file__, "--child", ",".join(map(str, numbers)), *options]
+    with tempfile.TemporaryFile() as log, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=log
+    ) as child:  # fmt: skip
+        assert child.stdout
+        said, ended = b"", ""
+        start = time.monotonic()
+        while True:
+            left = start + limit - time.monotonic()
+            if left <= 0 or not select.select([child.stdout], [], [], left)[0]:
+                child.kill()
+                ended = f"it took more than {limit:.0f} s"
+                break
+            part = os.read(child.stdout.fileno(), 65536)
+            if not part:
+                break
+            said += part
+            *lines, said = said.split(b"\n")
+            for line in lines:
+                if line.startswith(MARK.encode()):
+                    start = time.monotonic()
+                    yield json.loads(line.removeprefix(MARK.encode()))
+        code = child.wait()
+        if code and not ended:
+            log.seek(0)
+            lines = [line for line in log.read().decode(errors="replace").splitlines() if line]
+            ended = f"the process ended with code {code}: {' '.join(lines[-1:])}"
+    if ended:
+        raise ChildEnded(ended)
+
+
+class ChildEnded(Exception):
+    """A process of models ended before its last one."""
+
+
+def try_models(numbers, options=(), workers=1, limit=300.0):
+    """Yields a dict a model, in the order in which they are done.
 
     A model that ends its process is tried once more, alone, and then has "crashed".
     """
-    number, end, tried = first, first + count, set()
-    while number < end:
-        batch = 1 if number in tried else min(BATCH, end - number)
-        command = [
-            sys.executable,
-            __file__,
-            "--child",
-            "--first",
-            str(number),
-            "--count",
-            str(batch),
-        ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              errors="replace") as child:  # fmt: skip
-            assert child.stdout and child.stderr
-            said: collections.deque = collections.deque(maxlen=20)
-            reader = threading.Thread(target=lambda: said.extend(child.stderr))  # noqa: B023
-            reader.start()
-            done = number
-            for line in child.stdout:
-                if line.startswith(MARK):
-                    found = json.loads(line.removeprefix(MARK))
-                    yield done, found
-                    done += 1
-            reader.join()
-        if done == number + batch:
-            number = done
-        elif done in tried:
-            last = [line.strip() for line in said if line.strip()][-1:]
-            words = f"the process ended with code {child.returncode}: {' '.join(last)}"
-            yield done, ("?", dict.fromkeys(FORMATS, ("crashed", words)))
-            number = done + 1
-        else:
-            tried.add(done)
-            number = done
+    todo: queue.Queue = queue.Queue()
+    done: queue.Queue = queue.Queue()
+    numbers = list(numbers)
+    for first in range(0, len(numbers), BATCH):
+        todo.put((numbers[first : first + BATCH], False))
+
+    def work():
+        while True:
+            try:
+                batch, again = todo.get_nowait()
+            except queue.Empty:
+                break
+            left = list(batch)
+            while left:
+                try:
+                    for found in _run_batch(left[:1] if again else left, options, limit):
+                        left.remove(found["number"])
+                        done.put(found)
+                    again = False
+                except ChildEnded as error:
+                    if again:
+                        outcome = ("crashed", str(error))
+                        done.put({"number": left.pop(0), "kind": "?", "drawn": [], "rows": {},
+                                  "outcomes": dict.fromkeys(FORMATS, outcome),
+                                  "seconds": 0.0})  # fmt: skip
+                    again = not again
+                except Exception as error:  # noqa: BLE001 raised again in the main thread
+                    done.put(error)
+                    return
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for _ in numbers:
+        found = done.get()
+        if isinstance(found, Exception):
+            raise found
+        yield found
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--first", type=int, default=0, help="number of the first model")
+    parser.add_argument("--kind", choices=("all", "operators", "fusions"), default="all")
+    parser.add_argument("--workers", type=int, default=1, help="processes at once")
+    parser.add_argument("--resume", type=Path, help="file of a line a finished model")
+    parser.add_argument("--time-limit", type=float, default=300.0, help="seconds a model")
+    parser.add_argument("--second-readers", action="store_true", help="OpenVINO too")
     parser.add_argument("--out", type=Path, help="where the report goes")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:
-        for number in range(args.first, args.first + args.count):
-            print(MARK + json.dumps(try_model(number)), flush=True)
-            keras.backend.clear_session()
+        run_child(map(int, args.child.split(",")), args.kind, args.second_readers)
         return None
-    start, results = time.perf_counter(), {}
-    for number, (kind, outcomes) in try_models(args.first, args.count):
-        results[number] = kind, outcomes
-        shown = "  ".join(f"{name} {outcome}" for name, (outcome, _) in outcomes.items())
-        print(f"{number:4} {kind:25} {shown}", flush=True)
-        for name, (outcome, words) in outcomes.items():
-            if outcome in ("wrong", "crashed", "caught"):
-                print(f"     {name} {outcome}: {words[:600]}", flush=True)
-    text = report(results, time.perf_counter() - start)
+    results = {}
+    if args.resume and args.resume.exists():
+        lines = args.resume.read_text(encoding="utf-8").split("\n")
+        known = [json.loads(line) for line in lines[:-1]]  # the last may be half a line
+        args.resume.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
+        results = {found["number"]: found for found in known}
+    wanted = range(args.first, args.first + args.count)
+    left = [number for number in wanted if number not in results]
+    options = ["--kind", args.kind, *["--second-readers"] * args.second_readers]
+    for found in try_models(left, options, args.workers, args.time_limit):
+        results[found["number"]] = found
+        if args.resume:
+            with args.resume.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found) + "\n")
+        show(found)
+    results = {number: results[number] for number in wanted}
+    text = report(results, args.kind)
     if args.out:
         with beside(args.out) as place:
             place.write_text(text, encoding="utf-8")
     else:
         print(text)
-    found = [o for _, outcomes in results.values() for o, _ in outcomes.values()]
+    found = [o for each in results.values() for o, _ in each["outcomes"].values()]
     if {"wrong", "crashed"} & set(found):
         sys.exit(1)
     return results
+
+
+def show(found):
+    """Prints one model's outcomes, and the words of what went wrong."""
+    shown = "  ".join(f"{name} {outcome}" for name, (outcome, _) in found["outcomes"].items())
+    print(f"{found['number']:4} {found['kind']:25} {found['seconds']:5.1f} s  {shown}", flush=True)
+    for name, (outcome, words) in found["outcomes"].items():
+        if outcome in ("wrong", "crashed", "caught"):
+            print(f"     {name} {outcome}: {words[:600]}; {', '.join(found['drawn'])}", flush=True)
 
 
 if __name__ == "__main__":
