@@ -9,6 +9,7 @@ from mmzoo.export.parity import compare, usual_scale
 from mmzoo.export.probes import NORMAL, Probes
 from mmzoo.export.samples import Samples
 from mmzoo.export.signature import call, keras_reason
+from mmzoo.export.traces import trace
 
 FEW = 3  # texts whose padding is changed
 ALONE = 51  # samples that are run one by one, as the artifacts' are
@@ -84,12 +85,8 @@ def rows_runner(model: keras.Model, inputs: dict):
     Raises:
         ValueError: If Keras can't trace it.
     """
-    specs = {
-        name: tf.TensorSpec([None, *value.shape[1:]], tf.as_dtype(value.dtype))
-        for name, value in inputs.items()
-    }
     try:
-        traced = tf.function(lambda values: call(model, values)).get_concrete_function(specs)
+        traced = trace(model, inputs)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
             "Expected a model that runs as a graph, its batch size unknown. Keras answered: "

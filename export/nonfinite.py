@@ -44,13 +44,9 @@ def draw_nonfinite(samples: Samples, tensors: list[Tensor]) -> tuple[list[str], 
 def handles_nonfinite(model: keras.Model, inputs: dict) -> bool:
     """Whether a model asks somewhere if a value is NaN or infinite: then its answers to such are
     meant. Others pass NaN on, or lose it as the operators of one machine happen to."""
-    import tensorflow as tf
+    from mmzoo.export.traces import trace
 
-    from mmzoo.export.signature import call
-
-    function = tf.function(lambda values: call(model, values), autograph=False)
-    specs = {n: tf.TensorSpec(v.shape, v.dtype, n) for n, v in inputs.items()}
-    graph = function.get_concrete_function(specs).graph.as_graph_def()
+    graph = trace(model, inputs).graph.as_graph_def()
     nodes = [*graph.node, *(n for each in graph.library.function for n in each.node_def)]
     return any(node.op in ("IsNan", "IsInf", "IsFinite") for node in nodes)
 

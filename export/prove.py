@@ -21,11 +21,12 @@ from mmzoo.export.parts import FEW, feels_absence, find_parts
 from mmzoo.export.picture_files import picture_files
 from mmzoo.export.probe_answers import answer_probes
 from mmzoo.export.samples import Samples, default_samples, random_samples, takes_concepts
-from mmzoo.export.signature import call, describe, keras_reason, load_model
+from mmzoo.export.signature import describe, keras_reason, load_model
 from mmzoo.export.sizes import other_sizes
 from mmzoo.export.subsets import draw_subsets
 from mmzoo.export.tokens import split_tokenizers
 from mmzoo.export.towers import HALF
+from mmzoo.export.traces import share_traces, trace
 from mmzoo.files import beside
 
 
@@ -181,6 +182,7 @@ def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) 
     return {key: signatures[key] for key in signature_names(name, **portable)}
 
 
+@share_traces()
 def answers(
     model: keras.Model,
     samples: Samples,
@@ -256,10 +258,6 @@ def _dtype(value):
     return "string" if value.dtype.kind in "SO" else value.dtype.name
 
 
-def _spec_dtype(value):
-    return tf.string if value.dtype.kind in "SUO" else value.dtype
-
-
 def in_half_precision(model: keras.Model) -> bool:
     """Whether any layer computes in float16 or bfloat16."""
     return any(layer.compute_dtype in HALF for layer in model._flatten_layers())
@@ -267,9 +265,7 @@ def in_half_precision(model: keras.Model) -> bool:
 
 def predict(model: keras.Model, inputs: dict, batch_size: int = 64) -> dict:
     """The Keras model's answers by name, on this machine."""
-    specs = {n: tf.TensorSpec((None, *v.shape[1:]), _spec_dtype(v)) for n, v in inputs.items()}
-    # Traced once: TensorFlow warns of functions that are made, and so traced, time and again.
-    function = tf.function(lambda values: call(model, values)).get_concrete_function(specs)
+    function = trace(model, inputs)
     parts = []
     for start in range(0, len(next(iter(inputs.values()))), batch_size):
         batch = {n: tf.constant(v[start : start + batch_size]) for n, v in inputs.items()}
