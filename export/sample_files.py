@@ -36,11 +36,6 @@ def load_samples(path: Path, *, stored: bool = False) -> Samples:
             f"Expected an .npz file of samples. Received: {path}, {reason}."
         ) from error
     except NPZ_ERRORS as error:
-        if "pickle" in str(error) or "No data left" in str(error):
-            raise ValueError(
-                f"Expected an .npz file of samples. Received: {path}, which is none, or holds "
-                "Python objects. Write numbers and strings by `numpy.savez`."
-            ) from error
         raise ValueError(
             f"Expected an .npz file of samples. Received: {path}, "
             + f"whose array {name!r} " * bool(name) + "which " * (not name)

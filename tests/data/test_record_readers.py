@@ -92,7 +92,7 @@ def test_pictures_are_scaled_and_sound_resampled(samples, tmp_path):
     frame.to_parquet(tmp_path / "one.parquet")
     data = readers.read_parquet(tmp_path / "one.parquet")
     (found, label), = readers.decode(
-        data, image_size=(8, 9), audio_samples=16_100
+        data, image_size=(8, 9), audio_samples=16_100, image_fit="pad"
     ).as_numpy_iterator()  # fmt: skip
     assert label == -1 and not found["text_present"]
     red, white = np.tile([255, 0, 0], (1, 9, 1)), np.full((1, 9, 3), 255)

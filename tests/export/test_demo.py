@@ -210,7 +210,7 @@ def test_the_command_serves_until_it_is_interrupted(monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     model = plan(manifest_of(TEXT))
-    monkeypatch.setattr(command, "read_demo", lambda path: (model, tmp_path / "model.onnx"))
+    monkeypatch.setattr(command, "read_demo", lambda path, key: (model, tmp_path / "model.onnx"))
     monkeypatch.setattr(command, "fetch_runtime", dict)
     monkeypatch.setattr(command.webbrowser, "open", opened.append)
     monkeypatch.setattr(server._Server, "serve_forever", interrupted)

@@ -95,7 +95,11 @@ def decode(
 def _picture(content, size, fit):
     # Each operation of a way not taken costs time as well, so what is common to them comes last.
     image = tf.cond(
-        _is_simple(content) & _is_plain(content) & _is_small(content),
+        tf.cond(  # the size of what is no picture can't be asked
+            _is_simple(content) & _is_plain(content),
+            lambda: _is_small(content),
+            lambda: tf.constant(False),
+        ),
         lambda: _by_tensorflow(content),
         lambda: tf.cond(
             tf.equal(content, ""),
@@ -136,7 +140,10 @@ def _is_small(content):
     sides = tf.cond(
         _starts(content, _JPEG),
         lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64),
-        lambda: tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False),
+        lambda: tf.cast(
+            tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False),
+            tf.int64,
+        ),
     )
     return tf.reduce_prod(sides) <= SCALED_FROM
 
