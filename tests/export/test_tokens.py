@@ -127,7 +127,10 @@ def test_every_format_is_proven_and_answers_texts(tmp_path):
     checks = bundle.certificate["formats"]["saved_model"]["checks"]
     sizes = {name: {c["sizes"] for c in checks if c["signature"] == name} for name in
              ("serving_default", "portable")}  # fmt: skip
-    assert sizes == {"serving_default": {"samples"}, "portable": {"samples", "short", "long"}}
+    assert sizes == {
+        "serving_default": {"samples", "probes"},
+        "portable": {"samples", "short", "long", "probes"},
+    }
     saved = bundle.path / "saved_model" / "1"
     strings = np.array([text.encode() for text in texts()])
     ids = run_artifact("saved_model", saved, {"text": strings}, [(24, 24)], signature="tokenize")
