@@ -123,7 +123,9 @@ def test_what_a_sample_lacks_by_itself_is_not_dealt_to_it():
     given = small_samples()
     here = np.arange(22) % 2 == 0
     spoilt = np.where(here[:, None], given.inputs["audio"], np.float32(np.nan))
-    samples = Samples({**given.inputs, "audio": spoilt, "audio_present": here}).fit(inputs)
+    present = {t.name: np.ones(22, bool) for t in inputs if t.presence_of}
+    values = {**given.inputs, **present, "audio": spoilt, "audio_present": here}
+    samples = Samples(values).fit(inputs)
     drawn = draw_subsets(samples, inputs)
     for name, rows in drawn.rows.items():
         if "audio" in name:
