@@ -15,12 +15,8 @@ certificate has not seen (see `random_answers`).
 import argparse
 import json
 import os
-import queue
-import select
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -42,11 +38,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import random_answers
 from random_encoders import ENCODERS
 from random_layers import draw_graph
+from random_processes import MARK, try_models
 from random_report import report
 
-BATCH = 20  # models a process: what TensorFlow keeps of each goes with it
 SAMPLES = 17
-MARK = "result: "
 BREACHED = "Its answers are not the Keras model's"
 READERS = {"saved_model": (), "tflite": ("tflite without XNNPACK",), "onnx": ()}
 
@@ -215,88 +210,6 @@ def run_child(numbers, kind, every_reader):
             found["seconds"], spent = round(total - spent, 2), total
             print(MARK + json.dumps(found), flush=True)
             keras.backend.clear_session()
-
-
-def _run_batch(numbers, options, limit):
-    """Yields what the models of one process became; raises what ended it."""
-    command = [sys.executable, __file__, "--child", ",".join(map(str, numbers)), *options]
-    with tempfile.TemporaryFile() as log, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=log
-    ) as child:  # fmt: skip
-        assert child.stdout
-        said, ended = b"", ""
-        start = time.monotonic()
-        while True:
-            left = start + limit - time.monotonic()
-            if left <= 0 or not select.select([child.stdout], [], [], left)[0]:
-                child.kill()
-                ended = f"it took more than {limit:.0f} s"
-                break
-            part = os.read(child.stdout.fileno(), 65536)
-            if not part:
-                break
-            said += part
-            *lines, said = said.split(b"\n")
-            for line in lines:
-                if line.startswith(MARK.encode()):
-                    start = time.monotonic()
-                    yield json.loads(line.removeprefix(MARK.encode()))
-        code = child.wait()
-        if code and not ended:
-            log.seek(0)
-            lines = [line for line in log.read().decode(errors="replace").splitlines() if line]
-            ended = f"the process ended with code {code}: {' '.join(lines[-1:])}"
-    if ended:
-        raise ChildEnded(ended)
-
-
-class ChildEnded(Exception):
-    """A process of models ended before its last one."""
-
-
-def try_models(numbers, options=(), workers=1, limit=300.0):
-    """Yields a dict a model, in the order in which they are done.
-
-    A model that ends its process is tried once more, alone, and then has "crashed".
-    """
-    todo: queue.Queue = queue.Queue()
-    done: queue.Queue = queue.Queue()
-    numbers = list(numbers)
-    for first in range(0, len(numbers), BATCH):
-        todo.put((numbers[first : first + BATCH], False))
-
-    def work():
-        while True:
-            try:
-                batch, again = todo.get_nowait()
-            except queue.Empty:
-                break
-            left = list(batch)
-            while left:
-                try:
-                    for found in _run_batch(left[:1] if again else left, options, limit):
-                        left.remove(found["number"])
-                        done.put(found)
-                    again = False
-                except ChildEnded as error:
-                    if again:
-                        outcome = ("crashed", str(error))
-                        done.put({"number": left.pop(0), "kind": "?", "drawn": [], "rows": {},
-                                  "outcomes": dict.fromkeys(FORMATS, outcome),
-                                  "seconds": 0.0})  # fmt: skip
-                    again = not again
-                except Exception as error:  # noqa: BLE001 raised again in the main thread
-                    done.put(error)
-                    return
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    for _ in numbers:
-        found = done.get()
-        if isinstance(found, Exception):
-            raise found
-        yield found
 
 
 def main(argv=None):
