@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,8 @@ def test_a_model_that_ends_its_process_takes_no_other_with_it(tool, tmp_path, mo
     if number == 7:
         time.sleep(60)
 """
-    monkeypatch.setattr(tool, "__file__", _child(tmp_path, tool, body))
+    processes = sys.modules[tool.try_models.__module__]
+    monkeypatch.setattr(processes, "TOOL", _child(tmp_path, tool, body))
     done = list(tool.try_models(range(12), workers=2, limit=2.0))
     found = {each["number"]: each["outcomes"]["onnx"] for each in done}
     assert sorted(found) == list(range(12)) and len(done) == 12
