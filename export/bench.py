@@ -13,7 +13,7 @@ import numpy as np
 
 from mmzoo.export import bench_results
 from mmzoo.export.bench_checks import check_answers, checked_samples
-from mmzoo.export.certificate import _size
+from mmzoo.export.certificate import size_of
 from mmzoo.export.manifest import FIXED, STRINGS, runtime_of
 from mmzoo.export.runtimes.bare import THREADS
 from mmzoo.export.runtimes.process import RuntimeFailure
@@ -111,7 +111,7 @@ def bench_bundle(
                 "largest_difference": differences[name],
                 **bench_results.figures(
                     raw[name], raw[names[0]],
-                    *(_size(bundle.path / bundle.manifest["formats"][n]["path"])
+                    *(size_of(bundle.path / bundle.manifest["formats"][n]["path"])
                       for n in (name, names[0])),
                 ),
             }

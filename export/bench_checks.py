@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmzoo.export.certificate import _metric, raise_on_breach
+from mmzoo.export.certificate import paired_metric, raise_on_breach
 from mmzoo.export.checks import Line
 from mmzoo.export.limits import limit_breaches
 from mmzoo.export.manifest import (
@@ -14,7 +14,7 @@ from mmzoo.export.manifest import (
 )
 from mmzoo.export.parity import compare
 from mmzoo.export.samples import Samples
-from mmzoo.export.verify import _stored_samples
+from mmzoo.export.verify import stored_samples
 from mmzoo.files import sha256
 
 
@@ -39,7 +39,7 @@ def checked_samples(bundle: Bundle) -> tuple[Samples, dict]:
             f"Expected a bundle as it was certified. Received: {folder}: "
             f"{'; '.join(breaches[:8])}. `mmzoo verify` says what is wrong; export it again."
         )
-    samples = _stored_samples(folder, manifest)
+    samples = stored_samples(folder, manifest)
     with np.load(folder / "reference.npz", allow_pickle=False) as archive:
         whole = [key for key in archive.files if key.startswith("samples/")]
         reference = {key.partition("/")[2]: archive[key] for key in whole}
@@ -87,7 +87,7 @@ def check_answers(
                 "sizes": "timed samples", "batch": batch, "output": output, "samples": len(once),
                 "scale_relative": difference.scale_relative,
                 "top1_agreement": compare(*pair, None, decision=True).top1_agreement,
-                "metric": _metric(*pair, line, labels, output, manifest["tolerance"])
+                "metric": paired_metric(*pair, line, labels, output, manifest["tolerance"])
                 if output == scores else None,
             })  # fmt: skip
     if checks:

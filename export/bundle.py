@@ -199,13 +199,16 @@ def _export(
         if "saved_model" in formats:
             write_serving(place, model.name, signatures, samples)
         manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
-        manifest |= {"name": title or model.name, "version": version}
         manifest |= {
+            "name": title or model.name,
+            "version": version,
             "image_fit": pictures,
             "embedding": describe_embedding(model, manifest, reference["samples"]),
+            "refused_sizes": refused,
+            "half_precision": in_half_precision(model),
+            "probes": probes,
+            "left_out": writing.left_out,
         }
-        manifest |= {"refused_sizes": refused, "half_precision": in_half_precision(model)}
-        manifest |= {"probes": probes, "left_out": writing.left_out}
         if calibration is not None:
             manifest["calibration"] = calibration.to_json()
         if "saved_model" in formats:

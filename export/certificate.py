@@ -131,7 +131,7 @@ def _nothing_yet(name, artifact):
         "holds": False,
         "runtime": f"{runtime} {_version(package)}"
         + (f", {STRINGS[name]} {_version(STRINGS[name])}" if name in STRINGS else ""),
-        "bytes": _size(artifact),
+        "bytes": size_of(artifact),
         "checks": [],
         "latency_ms": {},  # these five are of the last signature, `portable`
         "metric": None,
@@ -153,14 +153,15 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
     )  # fmt: skip
     wanted = len(lines) * len(manifest["outputs"])
     given = samples.inputs | (samples.texts if strings else {})
-    names, rows = draw_nonfinite(samples, inputs)
-    odd = bool(names) and signature == "portable" and name != FIXED and name not in STRINGS
-    if odd and NONFINITE not in reference:
+    names: list[str] = []
+    if signature == "portable" and name != FIXED and name not in STRINGS:
+        names, rows = draw_nonfinite(samples, inputs)
+    if names and NONFINITE not in reference:
         raise ValueError(
             "Expected reference answers to rows with NaN and infinity. Received none. Export the "
             "model again."
         )
-    if odd:
+    if names:
         further.append((rows, len(names)))
     try:
         run = run_artifact(
@@ -178,7 +179,7 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
         str(line["batch"]): line["median_ms"] for line in run.report["runs"][: len(plan)]
     }
     tolerance = None if name in QUANTIZED else manifest.get("tolerance", TOLERANCE)
-    if odd and not result["breaches"]:
+    if names and not result["breaches"]:
         breaches, result["nonfinite"] = judge_nonfinite(
             names, run.outputs[-1], reference[NONFINITE], tolerance,
             manifest["probes"]["handles_nonfinite"],
@@ -198,7 +199,7 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
                 result["limits"] += _limits(output, line, difference)
             metric = None
             if output == scores and actual.shape == expected.shape:
-                metric = _metric(
+                metric = paired_metric(
                     actual, expected, line, samples.labels, output,
                     manifest.get("tolerance", TOLERANCE),
                 )  # fmt: skip
@@ -245,7 +246,8 @@ def _tokenize_breaches(path, tensors, samples):
     ]
 
 
-def _metric(actual, expected, line, labels, output, tolerance):
+def paired_metric(actual, expected, line, labels, output, tolerance):
+    """The accuracy of an artifact beside that of Keras, of one check; None without labels."""
     if labels is None or line.origin is None:
         return None
     labels = labels[line.origin]
@@ -265,7 +267,8 @@ def _version(package):
         return "not installed"
 
 
-def _size(path):
+def size_of(path):
+    """Bytes of a file, or of all files in a folder."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(file.stat().st_size for file in files)
 

@@ -61,7 +61,7 @@ def verify_bundle(path, public_key=None, *, expect_name=None, expect_version=Non
         raise_on_breach({"holds": False, "tolerance": manifest["tolerance"], "formats": {},
                          "breaches": [breach]})  # fmt: skip
     changed = {name: changed_files(folder, manifest, name) for name in manifest["formats"]}
-    samples = _stored_samples(folder, manifest)
+    samples = stored_samples(folder, manifest)
     try:
         with np.load(folder / "reference.npz", allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -125,7 +125,8 @@ def _bundle_breaches(bundle, certificate):
     return breaches
 
 
-def _stored_samples(folder, manifest):
+def stored_samples(folder, manifest):
+    """The samples that a bundle was checked on; ValueError if they are not those."""
     stored = manifest["samples"]
     tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     names = {tensor.tokens_of for tensor in tensors if tensor.tokens_of}

@@ -15,7 +15,7 @@ import numpy as np
 
 from mmzoo.export.runtimes.bare import LOOPS
 from mmzoo.export.runtimes.with_parent import end_with_parent
-from mmzoo.export.runtimes.worker import RUNTIMES, _peak_mib
+from mmzoo.export.runtimes.worker import RUNTIMES, peak_mib
 
 WARM_UP = 5  # calls of a batch size and a way that are not timed
 FEWEST, MOST = 20, 400  # timed calls of a batch size and a way
@@ -47,7 +47,7 @@ def main(job_path: str) -> None:
     answers = {}
     for batch in sorted(job["batches"]):
         times, made, rows = _race(ways, inputs, batch, job["seconds"], random.Random(job["seed"]))
-        report["batches"][batch] = {"seconds": times, "peak_mib": _peak_mib(), "warm_up": WARM_UP}
+        report["batches"][batch] = {"seconds": times, "peak_mib": peak_mib(), "warm_up": WARM_UP}
         answers[f"{batch}/rows"] = rows
         for way, loop in ways.items():
             for k, name in enumerate(loop.names):

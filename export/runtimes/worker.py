@@ -58,13 +58,14 @@ def main(job_path: str) -> None:
         report["runs"].append(
             {"batch": batch, "samples": count, "median_ms": 1e3 * float(np.median(seconds))}
         )
-    report["peak_mib"] = _peak_mib()
+    report["peak_mib"] = peak_mib()
     report["python_tensorflow"] = hasattr(sys.modules.get("tensorflow"), "__version__")
     np.savez(job["outputs"], **arrays)
     Path(job["report"]).write_text(json.dumps(report))
 
 
-def _peak_mib():
+def peak_mib():
+    """The most memory that this process has taken, in MiB."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count the parent's memory, from before exec
         line = next(line for line in status.read_text().splitlines() if "VmHWM" in line)

@@ -30,7 +30,7 @@ def calibrate_experts(model: keras.Model, layer: LateFusion, inputs, labels) -> 
         Guo et al., 2017 (arXiv:1706.04599). Differs: one inverse temperature an expert, fitted
         on the product of all, instead of one for the whole model.
     """
-    scores, _ = _held_out(model, layer, inputs, labels)
+    scores, _ = held_out(model, layer, inputs, labels)
     weights = dict(zip(layer.modalities, _best_weights(scores, labels), strict=True))
     layer.set_expert_weights(weights)
     return weights
@@ -60,7 +60,7 @@ def calibrate_temperatures(
         Guo et al., 2017 (arXiv:1706.04599). Differs: one temperature an expert, between 1/7
         and 7.
     """
-    scores, present = _held_out(model, layer, inputs, labels)
+    scores, present = held_out(model, layer, inputs, labels)
     temperatures = {}
     for name, score, here in zip(layer.modalities, scores, present, strict=True):
         if not here.any():
@@ -73,7 +73,7 @@ def calibrate_temperatures(
     return temperatures
 
 
-def _held_out(model, layer, inputs, labels):
+def held_out(model, layer, inputs, labels):
     """What a layer's experts say of held-out samples, and where they are present.
 
     Returns:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from mmzoo.fusion import WeightedFusion
-from mmzoo.training.calibration import _held_out
+from mmzoo.training.calibration import held_out
 
 
 def calibrate_mixture(
@@ -36,7 +36,7 @@ def calibrate_mixture(
     from scipy.optimize import minimize
     from scipy.special import log_softmax, logsumexp, softmax
 
-    said, present = _held_out(model, layer, inputs, labels)
+    said, present = held_out(model, layer, inputs, labels)
     if not present.any(axis=0).all():
         raise ValueError(
             "Expected an expert for every held-out sample. Received: "
