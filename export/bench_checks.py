@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmzoo.export.certificate import paired_metric, raise_on_breach
+from mmzoo.export.certificate import raise_on_breach
 from mmzoo.export.checks import Line
 from mmzoo.export.limits import limit_breaches
 from mmzoo.export.manifest import (
@@ -12,6 +12,7 @@ from mmzoo.export.manifest import (
     changed_sums,
     scores_output,
 )
+from mmzoo.export.metric_checks import paired_metric
 from mmzoo.export.parity import compare
 from mmzoo.export.samples import Samples
 from mmzoo.export.verify import stored_samples

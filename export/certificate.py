@@ -22,9 +22,9 @@ from mmzoo.export.manifest import (
     runtime_of,
     scores_output,
 )
-from mmzoo.export.metric_checks import may_flip
+from mmzoo.export.metric_checks import paired_metric
 from mmzoo.export.nonfinite import NONFINITE, draw_nonfinite, judge_nonfinite
-from mmzoo.export.parity import TOLERANCE, ParityError, accuracy, compare
+from mmzoo.export.parity import TOLERANCE, ParityError, compare
 from mmzoo.export.part_checks import check_parts
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import Samples
@@ -244,20 +244,6 @@ def _tokenize_breaches(path, tensors, samples):
         if tensor.tokens_of
         and not np.array_equal(made.get(tensor.name), samples.inputs[tensor.name])
     ]
-
-
-def paired_metric(actual, expected, line, labels, output, tolerance):
-    """The accuracy of an artifact beside that of Keras, of one check; None without labels."""
-    if labels is None or line.origin is None:
-        return None
-    labels = labels[line.origin]
-    keras, artifact = (accuracy(scores, labels) for scores in (expected, actual))
-    right = [scores.argmax(1) == labels for scores in (expected, actual)]
-    return {
-        "name": "accuracy", "output": output, "keras": keras, "artifact": artifact,
-        "change": artifact - keras, "differ": int(np.sum(right[0] != right[1])),
-        "samples": len(labels), "may_flip": may_flip(expected, tolerance),
-    }  # fmt: skip
 
 
 def _version(package):

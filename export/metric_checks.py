@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from mmzoo.export.parity import accuracy
+
 ROUNDING = 1e-9  # of a share, in float64
 
 
@@ -19,6 +21,20 @@ def may_flip(expected: np.ndarray, tolerance: float) -> int:
     top = np.partition(expected.astype("float64"), -2, axis=1)
     lead = top[:, -1] - top[:, -2]
     return int(np.sum(lead <= 2 * tolerance * float(np.max(np.abs(expected)))))
+
+
+def paired_metric(actual, expected, line, labels, output, tolerance):
+    """The accuracy of an artifact beside that of Keras, of one check; None without labels."""
+    if labels is None or line.origin is None:
+        return None
+    labels = labels[line.origin]
+    keras, artifact = (accuracy(scores, labels) for scores in (expected, actual))
+    right = [scores.argmax(1) == labels for scores in (expected, actual)]
+    return {
+        "name": "accuracy", "output": output, "keras": keras, "artifact": artifact,
+        "change": artifact - keras, "differ": int(np.sum(right[0] != right[1])),
+        "samples": len(labels), "may_flip": may_flip(expected, tolerance),
+    }  # fmt: skip
 
 
 def different_metrics(stored: dict, found: dict, limit: float | None = None) -> list[str]:
