@@ -5,6 +5,7 @@ One sample at a time, and of it the real tokens alone: there are no masks here.
 
 import itertools
 
+import keras
 import numpy as np
 
 from mmzoo.export.conformance import randomize
@@ -50,6 +51,7 @@ def data(names, batch=3, seed=0):
 
 def random_layer(make, *inputs, **options):
     """A layer of random weights, that has seen inputs like these."""
+    keras.utils.set_random_seed(7)  # else a run in many is off by a hair
     layer = make(name="fusion", **options)
     layer(*inputs)
     randomize(layer, 0.5)
