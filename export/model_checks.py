@@ -184,8 +184,9 @@ def _hold(made, expected, rows, tolerance, word="row", usual=None):
             f"Output {name!r} of {word} {worst} changes with the other rows of its batch ({what}), "
             "so it would differ on every server. A layer reads across the batch: "
             "BatchNormalization called with training=True, a softmax or mean over axis 0, "
-            "attention over the batch, or keras.layers.MelSpectrogram, which scales by the "
-            "loudest sample (use mmzoo.preprocessing.LogMel). Compute each row by itself."
+            "attention over the batch, a mean over texts that are padded to the longest of the "
+            "batch, or keras.layers.MelSpectrogram, which scales by the loudest sample (use "
+            "mmzoo.preprocessing.LogMel). Compute each row by itself."
         )
 
 

@@ -62,7 +62,7 @@ def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
         tensors: The model's inputs.
 
     Returns:
-        `Probes`: about 24 rows, every fourth an unchanged sample.
+        `Probes`: about 24 rows, every fourth an unchanged sample, and at least one of them.
     """
     kinds = {t.name: _values(samples.inputs[t.name], t) for t in tensors if not t.presence_of}
     presence = [t for t in tensors if t.presence_of]
@@ -73,7 +73,9 @@ def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
         for k in range(max(map(len, together.values()))):
             change = {n: values[k % len(values)] for n, values in together.items()}
             shown = sorted({label for label, _ in change.values()})
-            changes.append((f"all inputs={'/'.join(shown)}", change))
+            name = f"all inputs={'/'.join(shown)}"
+            again = sum(each.split(" #")[0] == name for each, _ in changes)
+            changes.append((f"{name} #{again + 1}" if again else name, change))
     everything = {t.name: ("absent", False) for t in presence}
     if len(presence) > 1:
         changes.append(("all absent", everything))
@@ -88,6 +90,8 @@ def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
         rows.append((name, change))
         if k % EVERY == EVERY - 1:
             rows.append((f"{NORMAL} in row {len(rows)}", {}))
+    if not any(name.startswith(NORMAL) for name, _ in rows):
+        rows.append((f"{NORMAL} in row {len(rows)}", {}))
     origin = np.arange(len(rows)) % len(samples)
     inputs = {t.name: samples.inputs[t.name][origin].copy() for t in tensors}
     for place, (_, change) in enumerate(rows):

@@ -50,8 +50,15 @@ def check_finite_values(path: str, inputs: dict) -> None:
             )
 
 
+def is_text(value: np.ndarray) -> bool:
+    """Whether an array holds strings or bytes."""
+    if value.dtype.kind == "O":
+        return all(isinstance(each, (str, bytes)) for each in value.flat)
+    return value.dtype.kind in "SU"
+
+
 def check_arrays(path: str, inputs: dict, labels: np.ndarray | None) -> None:
-    """Raises ValueError unless all arrays have one length, at least 1, and hold numbers."""
+    """Raises ValueError unless all arrays have one length, at least 1, of numbers or texts."""
     if not inputs:
         raise ValueError(
             f"{path}: there is no array of an input. Expected an array an input, called like it."
@@ -62,14 +69,14 @@ def check_arrays(path: str, inputs: dict, labels: np.ndarray | None) -> None:
             raise ValueError(
                 f"{path}: {name!r} is a single value. Expected an array (samples, ...)."
             )
-        if value.dtype.kind not in "biuf" and value.dtype.name != "bfloat16":
+        text = name != LABELS and is_text(value)
+        number = value.dtype.kind in "biuf" or "float" in value.dtype.name
+        if not number and not text:
             raise ValueError(
                 f"{path}: {name!r} is an array of {value.dtype}. Expected numbers"
-                + ("; of texts, UTF-8 bytes: `mmzoo.data.encode_text` makes them."
-                   if value.dtype.kind in "USO" and name != LABELS
-                   else "; of labels, integers from 0: the places of the classes."
-                   if name == LABELS else ".")
-            )  # fmt: skip
+                + "; of labels, integers from 0: the places of the classes" * (name == LABELS)
+                + "."
+            )
     counts = {name: len(value) for name, value in arrays.items() if name != LABELS}
     common = max(set(counts.values()), key=list(counts.values()).count)
     odd = [name for name, count in counts.items() if count != common]

@@ -159,6 +159,11 @@ class Samples:
                 for size, actual in zip(tensor.shape, value.shape, strict=True)
             )
             dtype = "string" if value.dtype.kind == "S" else value.dtype
+            if value.dtype.kind in "SUO" and tensor.dtype != "string":
+                raise ValueError(
+                    f"{self.name}: {tensor.name!r} is an array of {value.dtype}. Expected numbers; "
+                    "of texts, UTF-8 bytes: `mmzoo.data.encode_text` makes them."
+                )
             if not fits or dtype != tensor.dtype:
                 raise ValueError(
                     f"{self.name}: expected samples of {tensor.name!r} as {tensor.dtype} of shape "

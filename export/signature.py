@@ -180,14 +180,17 @@ def call(model: keras.Model, inputs: dict) -> dict:
 
 
 def with_bytes(inputs: list[Tensor], values: dict) -> dict:
-    """Turns string tensors `(batch,)` of texts into UTF-8 bytes, zero padded."""
+    """Turns string tensors `(batch,)` of texts into UTF-8 bytes, zero padded.
+
+    To the length that the input has, or to that of the longest text where it has none.
+    """
     values = dict(values)
     for tensor in inputs:
         if tensor.is_text and not tensor.tokens_of:
             text = values[tensor.name]
             longest = tf.reduce_max(tf.strings.length(text, unit="BYTE"))
             values[tensor.name] = tf.io.decode_raw(
-                text, tf.uint8, fixed_length=tf.maximum(longest, 1)
+                text, tf.uint8, fixed_length=tf.maximum(longest, tensor.shape[1] or 1)
             )
     return values
 

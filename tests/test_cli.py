@@ -36,7 +36,8 @@ def folder(tmp_path_factory):
     inputs, labels = concepts.draw_samples("test", 1)
     samples = Samples({name: value[::6] for name, value in inputs.items()}, labels[::6])
     export_bundle(model, folder / "run" / "bundle", samples=samples, classes=concepts.class_names())
-    samples.save(folder / "samples.npz")
+    present = {f"{name}_present": np.ones(len(samples), bool) for name in inputs}
+    Samples(inputs=samples.inputs | present, labels=samples.labels).save(folder / "samples.npz")
     picture = np.zeros((90, 160, 3), "uint8")
     picture[20:70, 40:120] = (200, 30, 40)
     Image.fromarray(picture).save(folder / "apple.png")

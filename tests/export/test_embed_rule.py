@@ -184,7 +184,7 @@ def test_another_rule_in_the_same_folder_is_refused(bundle, rows, tmp_path, monk
     manifest = json.loads(json.dumps(bundle.manifest))
     manifest["embedding"]["outputs"]["image_embedding"]["normalize"] = False
     changed = export.Bundle(bundle.path, manifest, bundle.certificate)
-    monkeypatch.setattr("mmzoo.export.embed.corpus.load_bundle", lambda _: changed)
+    monkeypatch.setattr("mmzoo.export.embed.corpus.open_bundle", lambda *_, **__: changed)
     with pytest.raises(JobFolderError, match="Name another folder"):
         embed(bundle, *rows, tmp_path / "out", format="onnx")
 

@@ -77,6 +77,14 @@ def test_rows_by_the_kind_of_each_input():
     )
 
 
+def test_no_two_rows_have_one_name():
+    """All inputs take 0 and 1 together twice: where one is left out, the other stays."""
+    values = {n: np.full((20, 2), k, "int32") for n, k in {"ids": 1, "kinds": 0, "mask": 1}.items()}
+    tensors = [Tensor(name, "int32", (None, 2)) for name in values]
+    drawn = draw_probes(Samples(values), tensors)
+    assert len(set(drawn.names)) == len(drawn)
+
+
 def test_token_ids_of_no_text_are_not_asked_of_strings():
     tensors = [Tensor("ids", "int32", (None, 2), tokens_of="text"),
                Tensor("x", "float32", (None, 2))]  # fmt: skip

@@ -196,3 +196,26 @@ def test_texts_of_a_tokenizer_may_come_as_strings():
         made = Samples({"word": texts}).with_ids(tokenizers)
         assert made.inputs["word"].tolist() == [1, 0, 3, 0, 0] * 4
         assert made.strings()["word"][4] == "grün".encode()
+
+
+def test_a_text_of_fixed_length_is_padded_to_it_where_all_are_shorter(tmp_path):
+    text = keras.Input((6,), dtype="uint8", name="text")
+    y = layers.Dense(2, name="y")(layers.Rescaling(1 / 255)(text))
+    model = keras.Model(text, {"y": y})
+    path = to_saved_model(model, tmp_path / "model")
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    padded = np.zeros((2, 6), "uint8")
+    padded[0, :2] = list(b"ab")
+    found = serve(text=tf.constant(["ab", ""]))["y"]
+    np.testing.assert_allclose(found, model(padded)["y"], rtol=1e-5)
+
+
+def test_a_model_of_one_string_has_a_probe_row_and_a_sample(tmp_path):
+    """An empty text alone is a row that Keras answers NaN to, as of a mean over no words."""
+    word = keras.Input((), dtype="string", name="word")
+    length = layers.Lambda(
+        lambda x: 1 / tf.cast(tf.strings.length(x), "float32")[:, None], output_shape=(1,),
+        dtype="float32", name="inverse_length",
+    )(word)  # fmt: skip
+    model = keras.Model(word, {"y": layers.Dense(2, name="y")(length)})
+    to_saved_model(model, tmp_path / "model", samples=Samples({"word": TEXTS}))

@@ -121,7 +121,7 @@ def test_names_that_differ_from_the_manifest_are_found(copy):
     manifest["refused_sizes"] = dict.fromkeys(["short", "long", "text empty"], "left out here")
     samples = load_samples(copy / "samples.npz")
     with np.load(copy / "reference.npz") as archive:
-        reference = {"samples": {}, "probes": {}}
+        reference = {"samples": {}, "probes": {}, "nonfinite": {}}
         for chosen, name in itertools.product(reference, ("probability", "embedding")):
             key = name.replace("embedding", "vector")
             reference[chosen][key] = archive[f"{chosen}/{name}"]

@@ -60,12 +60,16 @@ def test_a_bert_pair_from_strings(folder_of, tmp_path):
     to_tflite(model, tmp_path / "model.tflite")
 
 
-def test_a_module_from_strings_to_features_is_refused_in_words(folder_of, tmp_path):
-    """`publish` writes it; the exporters promise three formats that agree."""
+def test_a_module_from_strings_to_features_is_of_the_saved_model_alone(folder_of, tmp_path):
     text = keras.Input((), dtype="string", name="text")
     layer = HubLayer(folder_of("sentence_encoder"), name="hub")
     model = keras.Model({"text": text}, {"y": layer(text)})
-    for exporter in EXPORTERS.values():
-        with pytest.raises(ValueError, match="token ids of the string input 'text'.*'hub'"):
-            exporter(model, tmp_path / "model")
+    samples = Samples({"text": np.array(["red apple", "how are", "Are You", "blue sky"] * 5)})
+    for exporter in (to_tflite, to_onnx):
+        with pytest.raises(ValueError, match="input 'text' is one. Layer 'hub' makes float32"):
+            exporter(model, tmp_path / "model", samples=samples)
     assert list(tmp_path.iterdir()) == []
+    path = to_saved_model(model, tmp_path / "model", samples=samples)
+    served = tf.saved_model.load(str(path)).signatures["serving_default"]
+    words = tf.constant(["blue sky"])
+    np.testing.assert_allclose(served(text=words)["y"], model({"text": words})["y"], rtol=1e-5)

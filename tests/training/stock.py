@@ -1,8 +1,11 @@
 """What stock Keras does under `MirroredStrategy` with two replicas, beside one device; as JSON."""
 
 import json
+import os
 import sys
 from contextlib import nullcontext
+
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # TensorFlow's default on newer processors alone
 
 import keras
 import numpy as np
