@@ -37,10 +37,7 @@ def trace(model: keras.Model, inputs: dict) -> tf.types.experimental.ConcreteFun
     Returns:
         A function of a dict of tensors to a dict of tensors.
     """
-    specs = {
-        name: tf.TensorSpec((None, *value.shape[1:]), spec_dtype(value))
-        for name, value in inputs.items()
-    }
+    specs = input_specs(inputs)
     known = _shared.get()
     key = (
         id(model),
@@ -53,6 +50,14 @@ def trace(model: keras.Model, inputs: dict) -> tf.types.experimental.ConcreteFun
     if known is not None:
         known[key] = model, traced  # the model too: its id must not be given to a new one
     return traced
+
+
+def input_specs(inputs: dict) -> dict[str, tf.TensorSpec]:
+    """The inputs of a model, of arrays by name, for any batch size."""
+    return {
+        name: tf.TensorSpec((None, *value.shape[1:]), spec_dtype(value))
+        for name, value in inputs.items()
+    }
 
 
 def spec_dtype(value: np.ndarray) -> tf.DType:
