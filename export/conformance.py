@@ -19,6 +19,7 @@ from mmzoo.export.to_tflite import write_tflite
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
 FORMATS = tuple(WRITERS)
 POLICIES = ("mixed_float16", "mixed_bfloat16")
+BATCHES = (1, 3)
 TOLERANCE = 1e-5  # of the output's scale
 HALF_TOLERANCE = 0.05  # of the output's scale, for 8 to 11 bits of mantissa
 
@@ -231,12 +232,14 @@ def check_parity(model, inputs, format, folder, more=()):
     """
     path = folder / f"artifact_{format}"
     WRITERS[format](model, path)
-    for values in (inputs, *more):
-        result = run_artifact(format, path, values, [(1, 3), (3, 3)])
+    sets = [values for values in (inputs, *more) for _ in BATCHES]
+    further = list(zip(sets, BATCHES * (1 + len(more)), strict=True))[1:]
+    result = run_artifact(format, path, inputs, [(BATCHES[0], 3)], further=further)
+    for k, values in enumerate((inputs, *more)):
         structured = values if isinstance(model.input, dict) else next(iter(values.values()))
         reference = model(structured, training=False)
         expected = {output: np.asarray(value) for output, value in reference.items()}
-        for outputs in result.outputs:
+        for outputs in result.outputs[len(BATCHES) * k : len(BATCHES) * (k + 1)]:
             assert_same(outputs, expected, TOLERANCE, format)
 
 

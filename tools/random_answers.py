@@ -1,7 +1,7 @@
 """What `random_models.py` compares: answers to rows of its own, in runtimes that stay loaded.
 
-Nothing here is shared with the certificate but the workers: the rows, what is left out of them
-and what may differ are decided anew.
+Nothing here is shared with the certificate but the workers and the noise of `rounding`: the rows,
+what is left out of them and what may differ are decided anew.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ import tempfile
 import types
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.export.rounding import round_differently
 from mmzoo.export.runtimes import process
 from mmzoo.export.signature import call
 
@@ -122,8 +122,8 @@ class Reference:
     Attributes:
         inputs: The rows that can be compared, by input.
         expected: Keras' answers to them, by output.
-        unsteady: Bool by output: rows whose answer moves when the last digit of inputs and
-            weights does.
+        unsteady: Bool by output: rows whose answer moves when the last digit of inputs does, and
+            weights and results are rounded differently.
         left_out: How many rows there are none of: Keras refuses them, or is not finite.
     """
 
@@ -140,22 +140,11 @@ def ask_keras(model, sets) -> list:
     infinity: the certificate has its own rows for these.
     """
     rng = np.random.default_rng(5)
+    answers = tf.function(lambda values: call(model, values), reduce_retracing=True)
+    differently = round_differently(model, sets[0])
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def answers(values, scales):
-        mapping = []
-        for variable, scale in zip(model.variables, scales, strict=True):
-            value = tf.convert_to_tensor(variable.value)
-            if value.dtype.is_floating:
-                value *= tf.cast(scale, value.dtype)
-            mapping.append((variable, value))
-        with keras.StatelessScope(state_mapping=mapping):
-            return call(model, values)
-
-    ones = [tf.ones(v.shape) for v in model.variables]
-
-    def run(values, scales=ones):
-        made = answers({name: tf.constant(value) for name, value in values.items()}, scales)
+    def run(values, answers=answers):
+        made = answers({name: tf.constant(value) for name, value in values.items()})
         return {name: value.numpy() for name, value in made.items()}
 
     def moved(shape):
@@ -187,7 +176,7 @@ def ask_keras(model, sets) -> list:
                 else value
                 for name, value in values.items()
             }
-            for name, value in run(near, [tf.constant(moved(v.shape)) for v in ones]).items():
+            for name, value in run(near, differently).items():
                 unsteady[name] |= ~_agree(value, found[name])
         return Reference(values, found, unsteady, count - int(keep.sum()))
 

@@ -40,8 +40,8 @@ def report(results, kind="all"):
         + _never(sorted(set(TABLE) - drawn)),
         f"{rows['compared']} rows were compared in each format that passed. Left out were "
         f"{rows['left out']}, which Keras refuses or answers with NaN or infinity, and "
-        f"{rows['unsteady']}, whose answers move by more than the tolerance when inputs and "
-        "weights move by their last digit.", "",
+        f"{rows['unsteady']}, whose answers move by more than the tolerance when inputs move "
+        "by their last digit and every result is rounded differently.", "",
         "## What was refused, caught or wrong", "",
     ]  # fmt: skip
     said = collections.Counter(

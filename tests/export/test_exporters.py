@@ -37,6 +37,22 @@ def test_activations_that_converters_lose(format, activation, tmp_path):
     assert result.report["inputs"] == {"x": {"dtype": "float32", "shape": [None, 3]}}
 
 
+def test_a_step_of_the_onnx_optimizer_that_fails_is_left_out(tmp_path, monkeypatch):
+    from tf2onnx import optimizer
+
+    tried = []
+
+    class Broken:
+        def optimize(self, graph, iteration):
+            tried.append(iteration)
+            graph.reset_nodes([])  # half done
+            raise RuntimeError("of the optimizer")
+
+    monkeypatch.setitem(optimizer._optimizers, "fold_constants", Broken)
+    to_onnx(dense("gelu"), tmp_path / "model")
+    assert len(tried) > 1  # without it, the whole conversion was done again
+
+
 @pytest.mark.parametrize("format", EXPORTERS)
 def test_a_keras_file_exports_as_its_model_does(format, tmp_path):
     model = dense()

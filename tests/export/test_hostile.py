@@ -61,10 +61,13 @@ def files_of(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def recertify(folder):
-    """What an attacker does too: every checksum fits again."""
+def recertify(folder, only=None):
+    """What an attacker does too: every checksum fits again; with `only`, in a bundle of that."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
+    others = [name for name in manifest["formats"] if only not in (None, name)]
+    for name in others:
+        shutil.rmtree(folder / manifest["formats"].pop(name)["path"].split("/")[0])
     for name, entry in manifest["formats"].items():
         top = folder / entry["path"].split("/")[0]
         found = {p.relative_to(folder).as_posix(): sha256(p) for p in top.rglob("*") if p.is_file()}
@@ -72,6 +75,7 @@ def recertify(folder):
     path.write_text(json.dumps(manifest))
     certificate = json.loads((folder / "certificate.json").read_text())
     certificate["manifest_sha256"] = sha256(path)
+    certificate["formats"] = {name: certificate["formats"][name] for name in manifest["formats"]}
     (folder / "certificate.json").write_text(json.dumps(certificate))
     write_sums(folder)
 
@@ -96,14 +100,15 @@ ARTIFACTS = {
 def test_a_damaged_artifact_is_refused_though_all_sums_fit(copy, mmzoo, name, damage):
     path = copy / ARTIFACTS[name]
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    recertify(copy)
+    form = {"variables": "saved_model"}.get(name, name)
+    recertify(copy, form)  # of that format alone: to run the others takes most of the time
     before = files_of(copy)
     code, said = mmzoo("verify", copy)
     # What is appended to a TFLite file is never read: the answers, which are compared, stay.
     harmless = damage == "oversized" and name == "tflite"
     assert code == (0 if harmless else 1), said
     if not harmless:
-        assert {"variables": "saved_model"}.get(name, name) in said
+        assert form in said
     assert files_of(copy) == before
 
 
