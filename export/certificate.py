@@ -26,7 +26,7 @@ from mmzoo.export.metric_checks import paired_metric
 from mmzoo.export.nonfinite import NONFINITE, draw_nonfinite, judge_nonfinite
 from mmzoo.export.parity import TOLERANCE, ParityError, compare
 from mmzoo.export.part_checks import check_parts
-from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
+from mmzoo.export.runtimes.process import RuntimeFailure, keep_processes, run_artifact
 from mmzoo.export.samples import Samples
 from mmzoo.export.second_readers import check_second_readers
 
@@ -88,19 +88,22 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     stated = manifest.get("tolerance", TOLERANCE)
     wanted = 0
-    if name == "saved_model" and samples.texts:
-        result["breaches"] += _tokenize_breaches(artifact, inputs, samples)
     parts = {key: t for key, t in entry["signatures"].items() if PARTS.fullmatch(key)}
-    for signature, tensors in entry["signatures"].items():
-        if signature not in parts:
-            wanted += _certify_signature(
-                result, name, artifact, signature, tensors, manifest, samples, reference
+    with keep_processes():  # one for all signatures of this artifact
+        if name == "saved_model" and samples.texts:
+            result["breaches"] += _tokenize_breaches(artifact, inputs, samples)
+        for signature, tensors in entry["signatures"].items():
+            if signature not in parts:
+                wanted += _certify_signature(
+                    result, name, artifact, signature, tensors, manifest, samples, reference
+                )
+        if parts:
+            checks, breaches, count = check_parts(
+                artifact, parts, samples, inputs, reference, stated
             )
-    if parts:
-        checks, breaches, count = check_parts(artifact, parts, samples, inputs, reference, stated)
-        result["checks"] += checks
-        result["breaches"] += breaches
-        wanted += count
+            result["checks"] += checks
+            result["breaches"] += breaches
+            wanted += count
     # Of quantised files each runtime rounds otherwise; strings no second one reads.
     if name not in QUANTIZED and name not in STRINGS:
         result["second_readers"] = check_second_readers(

@@ -1,118 +1,21 @@
-"""What `random_models.py` compares: answers to rows of its own, in runtimes that stay loaded.
+"""What `random_models.py` compares: answers to rows of its own.
 
-Nothing here is shared with the certificate but the workers and the noise of `rounding`: the rows,
+Nothing here is shared with the certificate but the runtimes and the noise of `rounding`: the rows,
 what is left out of them and what may differ are decided anew.
 """
 
-import contextlib
 import dataclasses
-import json
-import os
-import select
-import subprocess
-import sys
-import tempfile
-import types
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from mmzoo.export.rounding import round_differently
-from mmzoo.export.runtimes import process
 from mmzoo.export.signature import call
 
 TOLERANCE = 1e-4  # of a row's own scale; ten times the certificate's: these rows are harder
 FLOOR = 1e-6
 ULP = 2.0**-23
 SHAKES = 3
-SERVE = """
-import os, sys
-from mmzoo.export.runtimes import worker
-jobs = os.fdopen(os.dup(0))
-os.dup2(os.pipe()[0], 0)  # each job would read its standard input, to see if the parent is there
-worker.end_with_parent()
-worker.end_with_parent = lambda: None
-for line in jobs:
-    try:
-        worker.main(line.strip())
-        said = "done"
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}".replace(chr(10), " ")
-    print("\\nanswer: " + said, flush=True)
-"""
-
-
-class Workers:
-    """A process a runtime, which runs one artifact after the other; used as a context.
-
-    Within it `run_artifact`, and so the certificate too, starts no process for each artifact:
-    what costs most of a small model's export.
-    """
-
-    def __init__(self):
-        self._running: dict[str, tuple] = {}
-        self._ended = 0.0  # processor time of those that have ended
-
-    def __enter__(self):
-        self._before = process.run_with_parent
-        process.run_with_parent = self._run
-        return self
-
-    def __exit__(self, *_):
-        process.run_with_parent = self._before
-        for name in list(self._running):
-            self._end(name)
-
-    def seconds(self) -> float:
-        """Processor time of the workers so far."""
-        ticks = 0
-        for child, _ in self._running.values():
-            fields = Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return self._ended + ticks / os.sysconf("SC_CLK_TCK")
-
-    def _end(self, name):
-        self._ended = self.seconds()
-        child, log = self._running.pop(name)
-        child.kill()
-        child.wait()
-        child.stdin.close()
-        child.stdout.close()
-        log.close()
-
-    def _start(self, name):
-        log = tempfile.TemporaryFile()  # noqa: SIM115 closed in `_end`
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=log, bufsize=0,
-        )  # fmt: skip
-        self._running[name] = child, log
-
-    def _run(self, command, *, time_limit, environment=None):
-        """As `with_parent.run_with_parent`, of a worker's command."""
-        name = json.loads(Path(command[-1]).read_text())["format"]
-        if name not in self._running:
-            self._start(name)
-        child, log = self._running[name]
-        with contextlib.suppress(BrokenPipeError):  # it has ended, as the next read finds
-            child.stdin.write(command[-1].encode() + b"\n")
-        said = b""
-        while b"\nanswer: " not in said or not said.endswith(b"\n"):
-            if not select.select([child.stdout], [], [], time_limit)[0]:
-                self._end(name)
-                raise subprocess.TimeoutExpired(command, time_limit)
-            part = os.read(child.stdout.fileno(), 65536)
-            if not part:  # it has ended
-                # Left as it is: its processor time is read in `_end`.
-                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-                log.seek(0)
-                words = log.read().decode(errors="replace")
-                self._end(name)
-                return types.SimpleNamespace(returncode=child.returncode, stderr=words[-2000:])
-            said += part
-        words = said.decode(errors="replace").rsplit("\nanswer: ", 1)[1].strip()
-        return types.SimpleNamespace(returncode=int(words != "done"), stderr=words)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ def report(results, kind="all"):
     lines = [
         "# Models drawn at random", "",
         f"{len(results)} models, `python tools/random_models.py --count {len(results)}{option}`, "
-        f"{seconds:.1f} seconds of one core a model. {graphs} are graphs of layers and operators, "
+        f"{seconds:.1f} seconds a model. {graphs} are graphs of layers and operators, "
         "the others encoders and a fusion. Every artifact that passed its certificate was "
         "run again on samples and edge values that it had not seen, alone and mixed.", "",
         "| format | " + " | ".join(OUTCOMES) + " |", "|---|" + "---|" * len(OUTCOMES),

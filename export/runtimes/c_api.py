@@ -61,6 +61,9 @@ def _library():
         ("TF_NewBuffer", array(_Buffer), []),
         ("TF_LoadSessionFromSavedModel", pointer,
          [pointer, pointer, text, array(text), integer, pointer, array(_Buffer), pointer]),
+        ("TF_CloseSession", None, [pointer, pointer]),
+        ("TF_DeleteSession", None, [pointer, pointer]),
+        ("TF_DeleteGraph", None, [pointer]),
         ("TF_GraphOperationByName", pointer, [pointer, text]),
         ("TF_AllocateTensor", pointer, [integer, array(ctypes.c_int64), integer, size]),
         ("TF_DeleteTensor", None, [pointer]),
@@ -105,8 +108,16 @@ class Runtime:
         definition = message.signature_def[signature]
         self.inputs = {name: _describe(info) for name, info in definition.inputs.items()}
         self.outputs = {name: _describe(info) for name, info in definition.outputs.items()}
+        self._graph = graph
         self._feeds = self._places(graph, definition.inputs)
         self._fetches = self._places(graph, definition.outputs)
+
+    def __del__(self):
+        """Gives the memory back: another signature may be loaded in the same process."""
+        if getattr(self, "_fetches", None) is not None:  # else it never loaded
+            self._lib.TF_CloseSession(self._session, self._status)
+            self._lib.TF_DeleteSession(self._session, self._status)
+            self._lib.TF_DeleteGraph(self._graph)
 
     def _load(self, path):
         check_saved_model(path)  # before it is loaded, which runs a part of it

@@ -1,4 +1,7 @@
-"""Runs an artifact in a fresh process that holds nothing but its own runtime."""
+"""Runs an artifact in a fresh process that holds nothing but its own runtime.
+
+Or, within `keep_processes`, in one that has run others in that runtime.
+"""
 
 import dataclasses
 import json
@@ -9,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.runtimes.with_parent import run_with_parent
+from mmzoo.export.runtimes.kept_process import keep_processes, run_worker
 from mmzoo.working_folder import working_folder
+
+__all__ = ["Result", "RuntimeFailure", "keep_processes", "run_artifact"]
 
 
 class RuntimeFailure(RuntimeError):
@@ -83,9 +88,8 @@ def run_artifact(
         np.savez(place / "inputs.npz", **arrays)  # type: ignore[arg-type]
         job_path = str(place / "job.json")
         Path(job_path).write_text(json.dumps(job))
-        command = [*python, "-m", "mmzoo.export.runtimes.worker", job_path]
         try:
-            done = run_with_parent(command, time_limit=time_limit, environment=environment)
+            done = run_worker(format, python, job_path, time_limit, environment)
         except subprocess.TimeoutExpired as error:
             raise RuntimeFailure(
                 f"{format}: expected {artifact} to finish in {time_limit:.0f} s. It did not."

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1
-_CODE = 70  # how a child ends whose parent is gone; nobody is left to read it
+END = 70  # how a child ends whose parent is gone; nobody is left to read it
 
 
 def run_with_parent(
@@ -52,13 +52,18 @@ def _pipe():
 
 def end_with_parent() -> None:
     """In the child, first of all: from now on this process ends with its parent."""
-    if sys.platform == "linux":
-        # Before the thread: where the parent ended before this line, the thread finds that.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Before the thread: where the parent ended before this line, the thread finds that.
+    kill_with_parent()
     threading.Thread(target=_wait_for_end, name="parent", daemon=True).start()
+
+
+def kill_with_parent() -> None:
+    """In the child: where the system can, it kills this process when the parent ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_for_end():
     while os.read(0, 1):
         pass
-    os._exit(_CODE)
+    os._exit(END)

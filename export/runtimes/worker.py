@@ -1,6 +1,7 @@
 """The inside of a fresh process: loads one artifact in its runtime and runs it.
 
-Run as `python -m mmzoo.export.runtimes.worker JOB.json`; see `process.run_artifact`.
+Run as `python -m mmzoo.export.runtimes.worker JOB.json`, or `--serve`, which reads the paths of
+jobs from its standard input; see `process.run_artifact`.
 """
 
 import importlib
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.runtimes.with_parent import end_with_parent
+from mmzoo.export.runtimes.kept_process import SERVE, serve
+from mmzoo.export.runtimes.with_parent import end_with_parent, kill_with_parent
 
 RUNTIMES = {
     "saved_model": "c_api",
@@ -26,10 +28,18 @@ RUNTIMES = {
 }
 
 
-def main(job_path: str) -> None:
+def main(argument: str) -> None:
+    if argument == SERVE:
+        kill_with_parent()
+        serve(run)
+    elif json.loads(Path(argument).read_text()).get("ends_with_parent"):
+        end_with_parent()  # not where a person starts it by hand
+    run(argument)
+
+
+def run(job_path: str) -> None:
+    """Does one job: loads its artifact, runs its plan, and writes the answers and a report."""
     job = json.loads(Path(job_path).read_text())
-    if job.get("ends_with_parent"):  # not where a person starts it by hand
-        end_with_parent()
     module = importlib.import_module(f"mmzoo.export.runtimes.{RUNTIMES[job['format']]}")
     with np.load(job["inputs"]) as archive:
         arrays = {key: archive[key] for key in archive.files}

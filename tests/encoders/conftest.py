@@ -1,6 +1,7 @@
 """Encoders are tested without the modules that this machine may have, and without a network."""
 
 import pytest
+from kept import kept_processes  # noqa: F401 a fixture
 
 
 @pytest.fixture(autouse=True)

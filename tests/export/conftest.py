@@ -5,6 +5,7 @@ import io
 import shutil
 
 import pytest
+from kept import kept_processes  # noqa: F401 a fixture
 
 
 @pytest.fixture(scope="session")

@@ -157,32 +157,3 @@ def test_an_interrupted_run_goes_on(tool, tmp_path, monkeypatch, capsys):
     assert asked == [0, 1, 2, 2, 3]
     assert [json.loads(line)["number"] for line in file.read_text().splitlines()] == [0, 1, 2, 3]
     assert "| onnx | 4 | 0 | 0 | 0 | 0 |" in capsys.readouterr().out
-
-
-def test_a_worker_that_ends_is_started_again(tool, tmp_path):
-    """Of a file that is none the runtime says so; the next one runs in the same process."""
-    import random_answers
-
-    from mmzoo.export.runtimes import process
-
-    before = process.run_with_parent
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"none")
-    from mmzoo.export.to_onnx import write_onnx
-
-    right = write_onnx(_dense(tool), tmp_path / "right.onnx")
-    values = {"vector": np.ones((2, 4), "float32")}
-    with random_answers.Workers() as workers:
-        with pytest.raises(process.RuntimeFailure, match="code 1"):
-            process.run_artifact("onnx", broken, values, [(2, 2)])
-        (child, _) = workers._running["onnx"]
-        assert process.run_artifact("onnx", right, values, [(2, 2)]).outputs[0]["out0"].shape == (
-            2,
-            3,
-        )
-        assert workers._running["onnx"][0] is child
-        child.kill()
-        with pytest.raises(process.RuntimeFailure, match="code -9"):
-            process.run_artifact("onnx", right, values, [(2, 2)])
-        process.run_artifact("onnx", right, values, [(2, 2)])
-    assert process.run_with_parent is before

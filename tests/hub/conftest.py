@@ -4,6 +4,7 @@ import functools
 
 import modules
 import pytest
+from kept import kept_processes  # noqa: F401 a fixture
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from kept import kept_processes  # noqa: F401 a fixture
 
 from mmzoo.recipes import _tasks
 from mmzoo.training.features import Features
