@@ -89,6 +89,7 @@ def stack_inputs(tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dic
 
     Raises:
         ValueError: If a text holds a NUL, which is the padding.
+        TooLargeError: If a text or a recording is longer than the model takes.
     """
     inputs = {}
     for tensor in tensors:
@@ -101,7 +102,7 @@ def stack_inputs(tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dic
             rows = [sample.get(name) for sample in samples]
             if tensor.is_text:
                 rows = [None if row is None else encode_text([row])[0] for row in rows]
-            inputs[name] = _padded(rows, shapes[name], tensor.dtype)
+            inputs[name] = _padded(rows, shapes[name], tensor)
     return inputs
 
 
@@ -118,17 +119,26 @@ def stack_texts(tensors: Sequence[Tensor], samples: Sequence[dict]) -> dict:
     }
 
 
-def _padded(rows, shape, dtype):
+class TooLargeError(ValueError):
+    """A record that does not fit into a model, or a file, of fixed size."""
+
+
+def _padded(rows, shape, tensor):
+    """Rows in one array: of the length that the model fixes, else of the sizes of the largest."""
     found = [row.shape for row in rows if row is not None]
-    stacked = np.zeros((len(rows), *(np.max(found, axis=0) if found else shape)), dtype)
+    sizes = tuple(map(int, np.max(found, axis=0) if found else shape))
+    if len(sizes) == 1 and tensor.shape[1] is not None:  # a black edge is no part of a picture
+        if sizes[0] > tensor.shape[1]:
+            raise TooLargeError(
+                f"Expected {tensor.name!r} of at most the length {tensor.shape[1]:,}, which the "
+                f"model takes. Received: {sizes[0]:,}. Cut it."
+            )
+        sizes = (tensor.shape[1],)
+    stacked = np.zeros((len(rows), *sizes), tensor.dtype)
     for place, row in zip(stacked, rows, strict=True):
         if row is not None:
             place[tuple(slice(size) for size in row.shape)] = row
     return stacked
-
-
-class TooLargeError(ValueError):
-    """A record that does not fit into a file of fixed size."""
 
 
 def to_size(inputs: dict, shapes: dict) -> dict:

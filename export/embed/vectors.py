@@ -103,11 +103,16 @@ class EmbedPart:
         there = [
             {column.name for column in call.columns if _answers(column, found)} for found in decoded
         ]
-        for rows in self._groups([k for k, names in enumerate(there) if names], decoded):
+        groups = self._groups([k for k, names in enumerate(there) if names], decoded)
+        while groups:
+            rows = groups.pop(0)
             samples = [{m: v for m, v in decoded[k].items() if v is not None} for k in rows]
             try:
                 inputs = self._inputs(call, samples)
-            except TooLargeError as error:  # a file of fixed size takes one record a call
+            except TooLargeError as error:
+                if len(rows) > 1:  # which of them it is, is seen when each is alone
+                    groups = [[k] for k in rows] + groups
+                    continue
                 dead += [_fault(ids[rows[0]], name, str(error)) for name in sorted(there[rows[0]])]
                 continue
             answers = self._run(self.format, self.artifact, call.signature, inputs)
