@@ -112,12 +112,11 @@ class Runtime:
         self._feeds = self._places(graph, definition.inputs)
         self._fetches = self._places(graph, definition.outputs)
 
-    def __del__(self):
+    def close(self) -> None:
         """Gives the memory back: another signature may be loaded in the same process."""
-        if getattr(self, "_fetches", None) is not None:  # else it never loaded
-            self._lib.TF_CloseSession(self._session, self._status)
-            self._lib.TF_DeleteSession(self._session, self._status)
-            self._lib.TF_DeleteGraph(self._graph)
+        self._lib.TF_CloseSession(self._session, self._status)
+        self._lib.TF_DeleteSession(self._session, self._status)
+        self._lib.TF_DeleteGraph(self._graph)
 
     def _load(self, path):
         check_saved_model(path)  # before it is loaded, which runs a part of it

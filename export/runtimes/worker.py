@@ -69,6 +69,8 @@ def run(job_path: str) -> None:
             {"batch": batch, "samples": count, "median_ms": 1e3 * float(np.median(seconds))}
         )
     report["peak_mib"] = peak_mib()
+    if hasattr(runtime, "close"):  # else what it holds goes with it
+        runtime.close()
     report["python_tensorflow"] = hasattr(sys.modules.get("tensorflow"), "__version__")
     np.savez(job["outputs"], **arrays)
     Path(job["report"]).write_text(json.dumps(report))
