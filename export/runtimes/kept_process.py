@@ -5,7 +5,6 @@ import contextvars
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -126,8 +125,11 @@ def serve(run) -> None:
     asked: queue.SimpleQueue = queue.SimpleQueue()
 
     def listen():
-        for line in sys.stdin:
-            asked.put(line.strip())
+        said = b""
+        while part := os.read(0, 65536):  # Python aborts where sys.stdin is read as it ends
+            *lines, said = (said + part).split(b"\n")
+            for line in lines:
+                asked.put(line.decode())
         os._exit(END)  # also while a job runs: whoever asked is gone
 
     threading.Thread(target=listen, daemon=True).start()
