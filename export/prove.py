@@ -52,7 +52,9 @@ def write_proven(
     parts = {}
     if name == "saved_model":
         parts = choose_parts(portable, tokenizers, samples)
-    check_names(*describe(portable, tokenizers))
+    tensors = describe(portable, tokenizers)
+    check_names(*tensors)
+    choose_signatures(name, *tensors, parts, signatures)  # what is unknown is refused at once
     known = answers(portable, samples, original, tokenizers, parts, tolerance)
     with beside(path) as target:
         write(portable, target, tokenizers, parts)
@@ -135,37 +137,50 @@ def prove(
         ValueError: If a signature is unknown.
     """
     inputs, outputs = describe(model, tokenizers)
-    parts = parts or {}
-    entries = describe_signatures(name, inputs, outputs)
-    portable = entries["portable"]
-    entries |= {key: part.to_json() for key, part in parts.items()}
-    unknown = sorted(set(signatures or ()) - set(entries))
-    if unknown:
-        raise ValueError(
-            f"Expected signatures of {sorted(entries)} for these tensors. Received: {unknown}. "
-            "With strings as input an output can't have a free axis."
-        )
-    lacking = sorted(key for key in parts if key.startswith("encode_"))
-    if signatures and "fuse" in signatures and not set(lacking) <= set(signatures):
-        raise ValueError(
-            f"Expected {lacking} beside 'fuse', which is proven on what they give. "
-            f"Received: {tuple(signatures)}."
-        )
-    entry = {
-        "path": artifact.name,
-        "signatures": {key: entries[key] for key in signatures or entries},
-    }
+    entries = choose_signatures(name, inputs, outputs, parts or {}, signatures)
+    entry = {"path": artifact.name, "signatures": entries}
     if "serving_default" in entry["signatures"]:
         check_padding(model, samples, inputs)
     if known is None:
         known = answers(model, samples, original, tokenizers, parts, tolerance)
     reference, refused, probes = known
     manifest = {
-        **portable, "classes": None, "formats": {name: entry}, "tolerance": tolerance,
-        "refused_sizes": refused, "probes": probes, "half_precision": in_half_precision(model),
+        **describe_signatures(name, inputs, outputs)["portable"], "classes": None,
+        "formats": {name: entry}, "tolerance": tolerance, "refused_sizes": refused,
+        "probes": probes, "half_precision": in_half_precision(model),
     }  # fmt: skip
     certificate = certify(artifact.parent, manifest, samples, reference)
     raise_on_breach(certificate)
+
+
+def choose_signatures(
+    name: str, inputs: list[Tensor], outputs: list[Tensor], parts: dict, chosen=None
+) -> dict:
+    """The signatures that a format has, or these of them: dict of name to JSON.
+
+    Args:
+        name, parts: See `prove`.
+        inputs, outputs: The model's.
+        chosen: Names of some of them; None: all.
+
+    Raises:
+        ValueError: If one is unknown, or is proven on what others give that are not chosen.
+    """
+    entries = describe_signatures(name, inputs, outputs)
+    entries |= {key: part.to_json() for key, part in parts.items()}
+    unknown = sorted(set(chosen or ()) - set(entries))
+    if unknown:
+        raise ValueError(
+            f"Expected signatures of {sorted(entries)} for these tensors. Received: {unknown}. "
+            "With strings as input an output can't have a free axis."
+        )
+    lacking = sorted(key for key in parts if key.startswith("encode_"))
+    if chosen and "fuse" in chosen and not set(lacking) <= set(chosen):
+        raise ValueError(
+            f"Expected {lacking} beside 'fuse', which is proven on what they give. "
+            f"Received: {tuple(chosen)}."
+        )
+    return {key: entries[key] for key in chosen or entries}
 
 
 def describe_signatures(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> dict:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_names_that_differ_from_the_manifest_are_found(copy):
             reference[chosen][key] = archive[f"{chosen}/{name}"]
     breaches = certify(copy, manifest, samples, reference)["formats"]["tflite"]["breaches"]
     assert "Invalid Input name (digits)" in breaches[0]
-    assert "0 of 10 checks were made" in breaches
+    assert any(re.fullmatch("0 of [1-9][0-9] checks were made", breach) for breach in breaches)
     manifest["inputs"][1]["name"] = "numbers"
     for entry in manifest["formats"].values():
         for signature in entry["signatures"].values():
