@@ -24,15 +24,16 @@ ROUNDED = frozenset({
     "Sub", "Sum", "Tan", "Tanh",
 })  # fmt: skip
 
-KIND = {"ReadVariableOp": "dtype"}  # the attribute that names the type
+KIND = {"ReadVariableOp": "dtype", "Placeholder": "dtype"}  # the attribute that names the type
 
 
 def round_differently(model: keras.Model, inputs: dict) -> tf.types.experimental.GenericFunction:
     """Traces a model so that it rounds at random, differently at each call.
 
     Weights, and the results of the operators in `ROUNDED`, are multiplied by 1 and a few units in
-    the last place, each element by a number of its own. The bodies of loops are left as they are,
-    but for the weights that they read.
+    the last place, each element by a number of its own. Functions that the graph calls (the bodies
+    of loops, the programs of TF-Hub's modules) are left as they are; where there are any, the
+    inputs get noise too.
 
     Args:
         model: Functional model.
@@ -74,10 +75,11 @@ def _renamed(source, renamed):
 
 def _add_noise(definition):
     """Puts noise behind operators of a graph; returns dict of a name to the noisy one."""
+    rounded = ROUNDED | ({"Placeholder"} if definition.library.function else set())
     types = {
         node.name: tf.dtypes.as_dtype(node.attr[KIND.get(node.op, "T")].type)
         for node in definition.node
-        if node.op in ROUNDED
+        if node.op in rounded
     }
     types = {name: dtype for name, dtype in types.items() if dtype.name in EPSILON}
     renamed = {name: f"{name}/rounded" for name in types}

@@ -35,6 +35,19 @@ def test_equal_values_that_are_normalized_are_unsteady():
     assert len(said["unsteady"]) < said["rows"]
 
 
+class Called(layers.Layer):
+    """A program that the graph calls, as those of TF-Hub's modules are."""
+
+    def call(self, x):
+        return tf.function(lambda x: x - tf.reduce_mean(x, -1, keepdims=True), autograph=False)(x)
+
+
+def test_where_a_function_is_called_its_inputs_are_rounded():
+    x = keras.Input((100,), name="x")
+    model = keras.Model(x, {"y": Called()(x) * 1e3})
+    assert {"x=95", "x=-95"} <= set(asked(model)["unsteady"])
+
+
 @pytest.mark.parametrize("write", [to_saved_model, to_tflite, to_onnx])
 def test_such_a_model_is_exported(tmp_path, write):
     write(silence(), tmp_path / "model", samples=Samples({"x": X}))
