@@ -44,7 +44,6 @@ def ask_keras(model, sets) -> list:
     """
     rng = np.random.default_rng(5)
     answers = tf.function(lambda values: call(model, values), reduce_retracing=True)
-    differently = round_differently(model, sets[0])
 
     def run(values, answers=answers):
         made = answers({name: tf.constant(value) for name, value in values.items()})
@@ -71,6 +70,7 @@ def ask_keras(model, sets) -> list:
         found = {name: value[keep] for name, value in found.items()}
         if not keep.any():
             return None
+        differently = round_differently(model, values)  # for these sizes
         unsteady = {name: np.zeros(len(value), bool) for name, value in found.items()}
         for _ in range(SHAKES):
             near = {

@@ -6,8 +6,8 @@ Expect: no wrong answer and no crash; a line a model, and a page with passes, re
     the certificate caught. A model is the same for the same number (--first); exit status 1 on a
     find. Run again with the same --resume, it goes on where it stopped.
 
-Most models are graphs of random layers and operators (see `random_layers`). Each eighth has one
-to three modalities, each with an encoder of random layers, some of which a format can't carry, and
+Most models are graphs of random layers and operators (see `random_layers`). Each twentieth has
+one to three modalities, each with an encoder of random layers, some of which a format can't carry, and
 one of the fusions. What an export lets through is run again on samples that its certificate has
 not seen (see `random_answers`).
 """
@@ -42,7 +42,7 @@ from random_processes import MARK, try_models
 from random_report import report
 
 SAMPLES = 17
-FUSIONS = 8  # each such model is a fusion, which takes ten times as long
+FUSIONS = 20  # each such model is a fusion, which takes twenty times as long
 BREACHED = "Its answers are not the Keras model's"
 READERS = {"saved_model": (), "tflite": ("tflite without XNNPACK",), "onnx": ()}
 
