@@ -7,9 +7,9 @@ Expect: no wrong answer and no crash; a line a model, and a page with passes, re
     find. Run again with the same --resume, it goes on where it stopped.
 
 Most models are graphs of random layers and operators (see `random_layers`). Each twentieth has
-one to three modalities, each with an encoder of random layers, some of which a format can't carry, and
-one of the fusions. What an export lets through is run again on samples that its certificate has
-not seen (see `random_answers`).
+one to three modalities, each with an encoder of random layers, some of which a format can't carry,
+and one of the fusions. What an export lets through is run again on samples that its certificate
+has not seen (see `random_answers`).
 """
 
 import argparse
