@@ -26,7 +26,8 @@ from mmzoo.export.metric_checks import paired_metric
 from mmzoo.export.nonfinite import NONFINITE, draw_nonfinite, judge_nonfinite
 from mmzoo.export.parity import TOLERANCE, ParityError, compare
 from mmzoo.export.part_checks import check_parts
-from mmzoo.export.runtimes.process import RuntimeFailure, keep_processes, run_artifact
+from mmzoo.export.runtimes.kept_process import keep_processes
+from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import Samples
 from mmzoo.export.second_readers import check_second_readers
 

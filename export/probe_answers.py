@@ -69,13 +69,14 @@ def answer_probes(
 def _unsteady(model, probes, found, usual, tolerance):
     """Names of the rows whose answers other rounding moves too far."""
     run = round_differently(model, probes.inputs)
+    given = {name: tf.constant(value) for name, value in probes.inputs.items()}
+    scales = {output: usual_scale(value) for output, value in usual.items()}
     names = set()
     for _ in range(DRAWS):
-        made = run({name: tf.constant(value) for name, value in probes.inputs.items()})
-        for output, tensor in made.items():
-            value, expected, scale = tensor.numpy(), found[output], usual_scale(usual[output])
+        for output, tensor in run(given).items():
+            value, expected = tensor.numpy(), found[output]
             for k, name in enumerate(probes.names):
                 pair = value[k : k + 1], expected[k : k + 1]
-                if compare(*pair, STEADY * tolerance, usual=scale).breaches:
+                if compare(*pair, STEADY * tolerance, usual=scales[output]).breaches:
                     names.add(name)
     return [name for name in probes.names if name in names and not name.startswith(NORMAL)]

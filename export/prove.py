@@ -54,14 +54,11 @@ def write_proven(
         parts = choose_parts(portable, tokenizers, samples)
     tensors = describe(portable, tokenizers)
     check_names(*tensors)
-    choose_signatures(name, *tensors, parts, signatures)  # what is unknown is refused at once
+    entries = choose_signatures(name, *tensors, parts, signatures)
     known = answers(portable, samples, original, tokenizers, parts, tolerance)
     with beside(path) as target:
         write(portable, target, tokenizers, parts)
-        prove(
-            name, target, portable, samples, signatures, tokenizers, tolerance, original, parts,
-            known,
-        )  # fmt: skip
+        prove(name, target, portable, samples, entries, tokenizers, tolerance, known)
     return path
 
 
@@ -111,12 +108,10 @@ def prove(
     artifact: Path,
     model: keras.Model,
     samples: Samples,
-    signatures=None,
-    tokenizers=(),
-    tolerance: float = TOLERANCE,
-    original: keras.Model | None = None,
-    parts: dict | None = None,
-    known: tuple | None = None,
+    signatures: dict,
+    tokenizers,
+    tolerance: float,
+    known: tuple,
 ) -> None:
     """Runs one artifact in its runtime, in a fresh process, against the Keras model.
 
@@ -125,24 +120,18 @@ def prove(
         artifact: The file or folder.
         model: The functional model it was made from.
         samples: What `choose_samples` returned.
-        signatures: Names of the signatures to run; None: all that the format has.
+        signatures: Those to run, as `choose_signatures` returned them.
         tokenizers: Those that were cut off the model.
         tolerance: Largest difference of a float output, as a part of its scale.
-        original: The model of strings that tokenizers were cut off; its answers count.
-        parts: What `find_parts` found, of a SavedModel.
-        known: What `answers` returned for the model, if it was asked already.
+        known: What `answers` returned for the model.
 
     Raises:
         ParityError: If an answer differs.
-        ValueError: If a signature is unknown.
     """
     inputs, outputs = describe(model, tokenizers)
-    entries = choose_signatures(name, inputs, outputs, parts or {}, signatures)
-    entry = {"path": artifact.name, "signatures": entries}
-    if "serving_default" in entry["signatures"]:
+    entry = {"path": artifact.name, "signatures": signatures}
+    if "serving_default" in signatures:
         check_padding(model, samples, inputs)
-    if known is None:
-        known = answers(model, samples, original, tokenizers, parts, tolerance)
     reference, refused, probes = known
     manifest = {
         **describe_signatures(name, inputs, outputs)["portable"], "classes": None,
@@ -159,8 +148,9 @@ def choose_signatures(
     """The signatures that a format has, or these of them: dict of name to JSON.
 
     Args:
-        name, parts: See `prove`.
+        name: See `prove`.
         inputs, outputs: The model's.
+        parts: What `find_parts` found, of a SavedModel.
         chosen: Names of some of them; None: all.
 
     Raises:
@@ -171,7 +161,7 @@ def choose_signatures(
     unknown = sorted(set(chosen or ()) - set(entries))
     if unknown:
         raise ValueError(
-            f"Expected signatures of {sorted(entries)} for these tensors. Received: {unknown}. "
+            f"`signatures` may hold {sorted(entries)} for these tensors. Received: {unknown}. "
             "With strings as input an output can't have a free axis."
         )
     lacking = sorted(key for key in parts if key.startswith("encode_"))

@@ -36,9 +36,7 @@ def round_differently(model: keras.Model, inputs: dict) -> tf.types.experimental
     inputs get noise too.
 
     Args:
-        model: Functional model.
-        inputs: Dict of input name to array; only their dtypes and their sizes behind the batch
-            count.
+        model, inputs: See `traces.trace`.
 
     Returns:
         A function of a dict of tensors to a dict of tensors.
@@ -86,25 +84,25 @@ def _add_noise(definition):
     for node in definition.node:
         node.input[:] = [_renamed(source, renamed) for source in node.input]
     for seed, (name, dtype) in enumerate(types.items(), 1):
-        code = dtype.as_datatype_enum
-
-        def add(label, op, *sources, name=name, code=code):
-            node = definition.node.add(name=f"{name}/{label}", op=op, input=sources)
-            node.attr["dtype" if op in ("Const", "RandomUniform") else "T"].type = code
-            return node
-
-        def add_constant(label, value, dtype=dtype, add=add):
-            proto = tf.make_tensor_proto(value, dtype)
-            add(label, "Const").attr["value"].tensor.CopyFrom(proto)
-
-        most = NOISE * EPSILON[dtype.name]
-        integer = tf.int32.as_datatype_enum
-        add("size", "Shape", name).attr["out_type"].type = integer
-        random = add("random", "RandomUniform", f"{name}/size")
-        random.attr["T"].type, random.attr["seed"].i, random.attr["seed2"].i = integer, 7, seed
-        add_constant("step", 2 * most)
-        add_constant("least", 1 - most)
-        add("scaled", "Mul", f"{name}/random", f"{name}/step")
-        add("factor", "AddV2", f"{name}/scaled", f"{name}/least")
-        add("rounded", "Mul", name, f"{name}/factor")
+        _put_noise(definition, name, dtype, seed)
     return renamed
+
+
+def _put_noise(definition, name, dtype, seed):
+    """Adds `name/rounded`: an operator's result times (1 - most) + random * 2 * most."""
+    code, integer = dtype.as_datatype_enum, tf.int32.as_datatype_enum
+    most = NOISE * EPSILON[dtype.name]
+
+    def add(label, op, *sources):
+        node = definition.node.add(name=f"{name}/{label}", op=op, input=sources)
+        node.attr["dtype" if op in ("Const", "RandomUniform") else "T"].type = code
+        return node.attr
+
+    add("size", "Shape", name)["out_type"].type = integer
+    random = add("random", "RandomUniform", f"{name}/size")
+    random["T"].type, random["seed"].i, random["seed2"].i = integer, 7, seed
+    for label, value in (("step", 2 * most), ("least", 1 - most)):
+        add(label, "Const")["value"].tensor.CopyFrom(tf.make_tensor_proto(value, dtype))
+    add("scaled", "Mul", f"{name}/random", f"{name}/step")
+    add("factor", "AddV2", f"{name}/scaled", f"{name}/least")
+    add("rounded", "Mul", name, f"{name}/factor")

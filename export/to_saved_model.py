@@ -15,7 +15,6 @@ from mmzoo.files import check_replaceable
 from mmzoo.hub.resources import find_resources
 from mmzoo.ops import portable_operators
 
-SIGNATURES = ("serving_default", "portable")
 OURS = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
 
 
@@ -86,11 +85,6 @@ def write_saved_model(
     root.model_variables = list(variables.values())
     functions = {}
     for name in signatures:
-        if name not in (*SIGNATURES, *parts):
-            raise ValueError(
-                f"`signatures` may hold {(*SIGNATURES, *parts)}. "
-                f"Received: signatures={tuple(signatures)}."
-            )
         if name in parts:
             functions[name] = _part(parts[name])
             continue

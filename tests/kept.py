@@ -9,7 +9,7 @@ def kept_processes():
 
     Fresh ones are tested in `export/test_kept_process.py`, and by all that runs the command line.
     """
-    from mmzoo.export.runtimes.process import keep_processes
+    from mmzoo.export.runtimes.kept_process import keep_processes
 
     with keep_processes():
         yield

@@ -43,7 +43,9 @@ def ask_keras(model, sets) -> list:
     infinity: the certificate has its own rows for these.
     """
     rng = np.random.default_rng(5)
-    answers = tf.function(lambda values: call(model, values), reduce_retracing=True)
+    answers = tf.function(
+        lambda values: call(model, values), autograph=False, reduce_retracing=True
+    )
 
     def run(values, answers=answers):
         made = answers({name: tf.constant(value) for name, value in values.items()})

@@ -30,7 +30,8 @@ from keras import layers, ops
 from mmzoo.encoders.blocks import AllTrue
 from mmzoo.export import ParityError, Samples, export_bundle, second_readers
 from mmzoo.export.manifest import FORMATS, PATHS
-from mmzoo.export.runtimes.process import RuntimeFailure, keep_processes, run_artifact
+from mmzoo.export.runtimes.kept_process import keep_processes
+from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.files import beside
 from mmzoo.fusion import zoo
 

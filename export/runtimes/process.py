@@ -1,6 +1,6 @@
 """Runs an artifact in a fresh process that holds nothing but its own runtime.
 
-Or, within `keep_processes`, in one that has run others in that runtime.
+Or, within `kept_process.keep_processes`, in one that has run others in that runtime.
 """
 
 import dataclasses
@@ -12,10 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.runtimes.kept_process import keep_processes, run_worker
+from mmzoo.export.runtimes.kept_process import run_worker
 from mmzoo.working_folder import working_folder
-
-__all__ = ["Result", "RuntimeFailure", "keep_processes", "run_artifact"]
 
 
 class RuntimeFailure(RuntimeError):

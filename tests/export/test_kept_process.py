@@ -13,7 +13,8 @@ from keras import layers
 
 from mmzoo.export import export_bundle
 from mmzoo.export.runtimes import kept_process
-from mmzoo.export.runtimes.process import RuntimeFailure, keep_processes, run_artifact
+from mmzoo.export.runtimes.kept_process import keep_processes
+from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples import Samples
 from mmzoo.export.to_onnx import write_onnx
 from mmzoo.export.to_saved_model import write_saved_model
@@ -103,8 +104,8 @@ def test_all_signatures_of_a_saved_model_share_one_process(tmp_path, monkeypatch
 PARENT = """
 import sys, numpy as np
 from mmzoo.export.runtimes import kept_process
-from mmzoo.export.runtimes.process import keep_processes, run_artifact
-with keep_processes():
+from mmzoo.export.runtimes.process import run_artifact
+with kept_process.keep_processes():
     run_artifact("onnx", sys.argv[1], {"x": np.ones((3, 4), "float32")}, [(3, 3)])
     [process] = kept_process._kept.get().values()
     print(process._child.pid, flush=True)
