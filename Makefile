@@ -15,7 +15,7 @@ test: $(STAMP) lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
 
 # The encoders that ship: half an hour on two cores.
 modules: $(STAMP)

@@ -9,6 +9,7 @@ from mmzoo.export.manifest import Tensor
 from mmzoo.export.samples import Samples
 
 FAR = 95.0  # exp(88.8) is infinite in float32
+NEAR = 1e-20  # its square is subnormal: TensorFlow takes it for 0
 GROWN = 10  # times the largest and smallest values of the samples
 MOST = 18  # probe rows; more where a model has many inputs
 EVERY = 3  # after so many probe rows stands an unchanged sample
@@ -51,15 +52,11 @@ class Probes:
 def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
     """Draws the probe rows of a model's inputs; the same at each call.
 
-    By the kind of an input: 0, 1, 10 times the largest and the smallest value of the samples,
-    95 and -95 for floats; -1, 0, 1, the largest value and 10 times it for integers; 0, 1 and 255
-    for uint8; all false, all true and the first alone true for bool. Each input takes them alone,
-    beside the others' samples, and all inputs take them together. A modality is absent alone, and
-    all are.
-
-    Args:
-        samples: What `Samples.fit` returned for `tensors`.
-        tensors: The model's inputs.
+    By the kind of an input: 0, 1, 10 times the largest and the smallest value of the samples, 95,
+    -95 and 1e-20 for floats; -1, 0, 1, the largest value and 10 times it for integers; 0, 1 and
+    255 for uint8; all false, all true and the first alone true for bool. Each input takes them
+    alone, beside the others' samples, and all inputs take them together. A modality is absent
+    alone, and all are.
 
     Returns:
         `Probes`: about 24 rows, every fourth an unchanged sample, and at least one of them.
@@ -120,7 +117,7 @@ def _values(met, tensor):
         low, high = (float(known.min()), float(known.max())) if known.size else (-1.0, 1.0)
         limit = 3e38 if met.dtype.itemsize >= 4 else 6e4  # float16 ends at 65,504
         grown = [min(max(GROWN * value, -limit), limit) for value in (high, low)]
-        wanted = [0, grown[0], FAR, -FAR, 1, grown[1]]
+        wanted = [0, grown[0], FAR, -FAR, 1, grown[1], NEAR]
     found = {f"{value:g}": value for value in wanted}
     return list(found.items())
 

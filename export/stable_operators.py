@@ -13,7 +13,7 @@ writes a file and says nothing:
   are always False.
 
 And no converter has an operator for the sign bit of a float, which Keras reads in `argmax`; that
-to ONNX writes an invalid `Log1p` and `Expm1`.
+to ONNX writes an invalid `Log1p` and `Expm1`. See `subnormal` too, for both.
 """
 
 import functools
@@ -21,6 +21,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry, tensor_util
+
+from mmzoo.export.subnormal import COMPARISONS, flushed
 
 raw = tf.raw_ops
 FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -125,8 +127,8 @@ def put_stable(graph_def, format: str) -> int:
 
     Args:
         graph_def: TensorFlow's `GraphDef`; changed in place.
-        format: "tflite" or "onnx", which lacks the sign bit, `Log1p` and
-            `Expm1` alone.
+        format: "tflite" or "onnx", which lacks the sign bit, `Log1p`, `Expm1` and what
+            is in `subnormal`.
 
     Returns:
         How many operators were replaced.
@@ -141,6 +143,8 @@ def put_stable(graph_def, format: str) -> int:
             found = _sign_bit_of(node, nodes)
             if found is None and (format == "tflite" or node.op in ("Log1p", "Expm1")):
                 found = _replacement(node, nodes, summed)
+            if found is None:
+                found = _with_subnormal_as_zero(node, nodes)
             if found is None:
                 continue
             compute, values, dtype = found
@@ -177,6 +181,20 @@ def _replacement(node, nodes, summed):
     if node.op not in REPLACED or (node.op == "Rsqrt" and _is_positive(node.input[0], nodes)):
         return None
     return REPLACED[node.op], node.input[:1], dtype
+
+
+def _with_subnormal_as_zero(node, nodes):
+    kind = "SrcT" if node.op == "Cast" else "T"
+    if kind not in node.attr or not node.attr[kind].type:
+        return None
+    inputs = [value for value in node.input if not value.startswith("^")]
+    known = [_constant(value, nodes) for value in inputs] if node.op in COMPARISONS else []
+    if node.op == "Cast" and node.attr["DstT"].type != tf.bool.as_datatype_enum:
+        return None
+    with_zero = any(value is not None and (value == 0).all() for value in known)
+    dtype = tf.as_dtype(node.attr[kind].type)
+    compute = flushed(node.op, dtype, with_zero)
+    return compute and (compute, inputs, dtype)
 
 
 def _is_positive(name, nodes):
@@ -220,7 +238,7 @@ def _source(name):
 
 def _constant(name, nodes):
     node = nodes.get(_source(name))
-    while node is not None and node.op == "Identity":
+    while node is not None and node.op in ("Identity", "Cast"):
         node = nodes.get(_source(node.input[0]))
     if node is not None and node.op == "Neg":
         value = _constant(node.input[0], nodes)
@@ -239,7 +257,7 @@ def _output_name(operator):
 def _call(node, name, values, dtype):
     """Makes a node a call of a function; what its output was called, and is called now."""
     before = f"{node.name}:{_output_name(node.op)}:0"
-    result = tf.bool if node.op in ("IsInf", "IsFinite", "Equal", "Less") else dtype
+    result = tf.bool if node.op in ("IsInf", "IsFinite", "Cast", *COMPARISONS) else dtype
     control = [item for item in node.input if item.startswith("^")]
     values = list(values)
     del node.input[:]

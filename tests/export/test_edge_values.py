@@ -20,6 +20,7 @@ FLOATS = np.array(
         [88.8, -88.8, 104, -104], [-20, -1e-4, 1e-5, 3e-8], [1e4, -1e4, 1e30, -1e30],
         [2e-38, 0, 0, 0], [3e-4, -2e-4, 1e-4, 0], [0.3, -1.7, 2.2, 0.9],
         [np.inf, -np.inf, np.nan, 1], [np.inf, np.inf, np.inf, np.inf], [-1, -0.0, -3, -0.0],
+        [1e-20, -1e-20, 1, -2e-20], [1e-18, 1e-20, 3e-20, 0],
     ],
     "float32",
 )  # fmt: skip
@@ -69,7 +70,25 @@ of_floats = {
     "argmax": lambda x: ops.argmax(ops.nan_to_num(x), -1),
     "argmin": lambda x: ops.argmin(ops.nan_to_num(x), -1, keepdims=True),
     "equal": lambda x: ops.cast(ops.equal(x, ops.flip(x, -1)), "int32"),
+    # Squares of 1e-20 are subnormal, which Keras takes for 0.
+    "divide_no_nan": lambda x: ops.divide_no_nan(small(x), ops.square(small(x))),
+    "divide_no_nan of one sign": lambda x: ops.divide_no_nan(1.0, -ops.square(small(x))),
+    "sign": lambda x: ops.sign(x * ops.abs(x)),
+    "above 0": lambda x: ops.cast(ops.square(small(x)) > 0, "int32"),
+    "0 is below": lambda x: ops.cast(ops.less(0.0, ops.square(small(x))), "int32"),
+    "other than 0": lambda x: ops.where(ops.square(small(x)) != 0, 1.0, 2.0),
+    "count_nonzero": lambda x: ops.count_nonzero(ops.square(small(x)), -1),
+    "logical_not": lambda x: ops.cast(ops.logical_not(ops.square(small(x))), "int32"),
+    "cast to bool": lambda x: ops.cast(ops.cast(ops.square(small(x)), "bool"), "int32"),
+    "any": lambda x: ops.cast(ops.any(ops.square(small(x)) >= 1e-37, -1), "int32"),
+    "relu6 and hard_sigmoid": lambda x: ops.relu6(x) + ops.hard_sigmoid(x),
 }
+
+
+def small(x):
+    return ops.clip(ops.nan_to_num(x), -9.0, 9.0)
+
+
 of_integers = {
     "one_hot": lambda i: ops.one_hot(i, 5),
     "one_hot, axis 1": lambda i: ops.one_hot(i, 5, axis=1),
