@@ -12,10 +12,10 @@ demo: $(PLAIN)
 	$(BIN)/mmzoo run concepts --fusion interactive --formats all --out build/demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The encoders that ship: half an hour on two cores.
 modules: $(STAMP)

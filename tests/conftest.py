@@ -13,3 +13,8 @@ os.environ.update(
 tests = str(Path(__file__).parent)
 if tests not in sys.path:  # for helpers that test files share
     sys.path.insert(0, tests)
+
+
+def pytest_collection_modifyitems(items):
+    """Files of few and long tests come first: last, they would leave a worker without work."""
+    items.sort(key=lambda item: item.path.parent.name not in ("training", "recipes", "pretrained"))

@@ -17,11 +17,12 @@ from mmzoo.working_folder import sweep
 DRAW = random.Random(5)
 
 WRITES = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from mmzoo.files import beside
 from mmzoo.stopping import tidy_up_when_asked_to_end
 tidy_up_when_asked_to_end()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a job has no terminal
 print("begun", flush=True)
 while True:
     with beside(Path(sys.argv[1])) as place:
@@ -66,7 +67,10 @@ def test_killed_while_it_writes_it_leaves_a_whole_folder(tmp_path, number):
         process = start(WRITES, tmp_path / "out")
         time.sleep(DRAW.uniform(0.02, 0.12))
         process.send_signal(number)
-        process.wait(30)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
         process.stdout.close()
         if (tmp_path / "out").exists():
             texts = {p.name: p.read_text() for p in (tmp_path / "out").iterdir()}
@@ -166,7 +170,10 @@ def test_a_worker_ends_with_its_parent(tmp_path, number, how):
             time.sleep(0.02)
         worker = int(told.read_text())
         process.send_signal(number)
-        process.wait(30)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
         while os.path.exists(f"/proc/{worker}/stat") and time.monotonic() < end:
             if Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 break

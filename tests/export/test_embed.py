@@ -45,7 +45,10 @@ def model():
 @pytest.fixture(scope="module")
 def bundle(model, tmp_path_factory):
     place = tmp_path_factory.mktemp("bundle") / "bundle"
-    return export.export_bundle(model, place, formats=("saved_model", "tflite", "onnx")).path
+    inputs, labels = concepts.draw_samples("test", 1)
+    samples = export.Samples({name: value[::6] for name, value in inputs.items()}, labels[::6])
+    formats = ("saved_model", "tflite", "onnx")
+    return export.export_bundle(model, place, formats=formats, samples=samples).path
 
 
 @pytest.fixture(scope="module")

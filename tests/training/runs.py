@@ -13,7 +13,7 @@ ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL":
 ENVIRONMENT.pop("TF_CONFIG", None)
 
 
-def run(program, *arguments, limit=400.0):
+def run(program, *arguments, limit=1200.0):
     """What a program prints last, read as JSON."""
     done = subprocess.run(
         [sys.executable, str(HERE / program), *map(str, arguments)],

@@ -7,7 +7,7 @@ from keras import tree
 
 FAST = (
     "module", "convolution", "masked_norm", "global_clipnorm", "info_nce", "mask", "strings",
-    "accumulate_2", "convolution_3",
+    "accumulate_1", "accumulate_2", "convolution_1", "convolution_3",
 )  # fmt: skip
 # float16 rounds what each replica adds up; all else is float32.
 NEAR = {"float16": {"rtol": 5e-3, "atol": 1e-4}}
@@ -15,6 +15,11 @@ NEAR = {"float16": {"rtol": 5e-3, "atol": 1e-4}}
 
 @pytest.fixture(scope="module")
 def one_device():
+    return runs.run("scenarios.py", "plain", 1, *FAST)
+
+
+@pytest.fixture(scope="module")
+def everything():
     return runs.run("scenarios.py", "plain", 1)
 
 
@@ -34,20 +39,6 @@ def only(names, found):
     return {name: found[name] for name in names}
 
 
-def test_one_device_trains_as_stock_keras_does(one_device):
-    stock = runs.run("scenarios.py", "stock", 1)
-    assert len(stock) == 18 and set(stock) < set(one_device)
-    for name, expected in stock.items():
-        found = one_device[name]
-        # Keras' loss of one output of several is weighted otherwise where a batch is smaller.
-        for part in ("weights", "predict"):
-            for a, b in zip(tree.flatten(found[part]), tree.flatten(expected[part]), strict=True):
-                np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6, err_msg=name)
-        np.testing.assert_allclose(
-            found["history"]["loss"], expected["history"]["loss"], rtol=2e-6, err_msg=name
-        )
-
-
 def test_training_moves_the_weights(one_device):
     for name, found in one_device.items():
         losses = found["history"]["loss"]
@@ -55,13 +46,17 @@ def test_training_moves_the_weights(one_device):
 
 
 def test_micro_batches_change_nothing(one_device):
-    for name in ("accumulate", "convolution"):
-        for k in (2, 3):
-            assert_equal({"x": one_device[f"{name}_{k}"]}, {"x": one_device[f"{name}_1"]})
+    assert_micro_batches_change_nothing(one_device, {"accumulate": [2], "convolution": [3]})
 
 
-def test_four_replicas_equal_one_device(one_device):
-    assert_equal(runs.run("scenarios.py", "mirrored", 4, *FAST), only(FAST, one_device))
+def assert_micro_batches_change_nothing(found, counts):
+    for name, several in counts.items():
+        for k in several:
+            assert_equal({"x": found[f"{name}_{k}"]}, {"x": found[f"{name}_1"]})
+
+
+def test_two_replicas_equal_one_device(one_device):
+    assert_equal(runs.run("scenarios.py", "mirrored", 2, *FAST), only(FAST, one_device))
 
 
 def test_two_workers_equal_one_device(one_device, tmp_path):
@@ -73,17 +68,33 @@ def test_two_workers_equal_one_device(one_device, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_equal_one_device_in_everything(one_device, replicas):
-    assert_equal(runs.run("scenarios.py", "mirrored", replicas), one_device)
+def test_micro_batches_change_nothing_in_everything(everything):
+    assert_micro_batches_change_nothing(everything, {"accumulate": [2, 3], "convolution": [2, 3]})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_equal_one_device_in_everything(one_device, workers, tmp_path):
-    names = [name for name in one_device if name != "steps_per_execution"]  # refused
-    said, _, _ = runs.run_workers(
-        workers, tmp_path, "scenarios.py", "multiworker", workers, *names, restarts=0
-    )
+def test_one_device_trains_as_stock_keras_does(everything):
+    stock = runs.run("scenarios.py", "stock", 1)
+    assert len(stock) == 18 and set(stock) < set(everything)
+    for name, expected in stock.items():
+        found = everything[name]
+        # Keras' loss of one output of several is weighted otherwise where a batch is smaller.
+        for part in ("weights", "predict"):
+            for a, b in zip(tree.flatten(found[part]), tree.flatten(expected[part]), strict=True):
+                np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(
+            found["history"]["loss"], expected["history"]["loss"], rtol=2e-6, err_msg=name
+        )
+
+
+@pytest.mark.slow
+def test_four_replicas_equal_one_device_in_everything(everything):
+    assert_equal(runs.run("scenarios.py", "mirrored", 4), everything)
+
+
+@pytest.mark.slow
+def test_three_workers_equal_one_device_in_everything(everything, tmp_path):
+    names = [name for name in everything if name != "steps_per_execution"]  # refused
+    said, _, _ = runs.run_workers(3, tmp_path, "scenarios.py", "multiworker", 3, *names, restarts=0)
     for found in said:
-        assert_equal(found, only(names, one_device))
+        assert_equal(found, only(names, everything))
