@@ -67,14 +67,22 @@ def test_the_disk_is_full_at_a_checkpoint(undisturbed, tmp_path):
     assert not any(name.startswith(".") for name in names)
 
 
-def interrupt(folder, step=33):
-    """A run that is killed and not started again."""
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Folder of a run that was killed and not started again."""
+    folder = tmp_path_factory.mktemp("killed")
     with pytest.raises(ClusterError, match="SIGKILL|exit codes"):
-        two_workers(folder, "SIGKILL", step, restarts=0)
+        two_workers(folder, "SIGKILL", 33, restarts=0)
+    return folder
 
 
+@pytest.fixture
+def interrupted(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.mark.usefixtures("interrupted")
 def test_the_last_checkpoint_is_cut_off(undisturbed, tmp_path):
-    interrupt(tmp_path)
     last = max((tmp_path / "run/worker-0").glob("step-*.npz"))
     content = last.read_bytes()
     last.write_bytes(content[: len(content) // 2])
@@ -84,8 +92,8 @@ def test_the_last_checkpoint_is_cut_off(undisturbed, tmp_path):
     assert "Going on from step" in told
 
 
+@pytest.mark.usefixtures("interrupted")
 def test_all_checkpoints_are_damaged(tmp_path):
-    interrupt(tmp_path)
     for path in (tmp_path / "run/worker-0").glob("step-*.npz"):
         path.write_bytes(b"nothing")
     with pytest.raises(ClusterError, match="all damaged. Delete the folder to train from the"):
@@ -93,8 +101,8 @@ def test_all_checkpoints_are_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.usefixtures("interrupted")
 def test_the_folder_of_a_worker_is_lost(undisturbed, tmp_path, lost):
-    interrupt(tmp_path)
     shutil.rmtree(tmp_path / "run" / f"worker-{lost}", ignore_errors=True)
     found, _, told = two_workers(tmp_path, "SIGKILL", 33)
     assert_same(found, undisturbed)
