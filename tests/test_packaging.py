@@ -1,10 +1,12 @@
 """What installs, what importing costs, and that there is one copy of every class."""
 
+import ast
 import configparser
 import importlib
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,36 @@ def test_every_folder_with_code_is_a_listed_package():
     listed = set(CONFIG["options"]["packages"].split())
     assert folders == listed
     assert len(listed) >= 11
+
+
+def test_every_package_that_is_imported_is_declared():
+    imported: dict[str, str] = {}
+    for top in ("mmzoo", "export", "recipes"):
+        for file in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    names = [node.module]
+                else:
+                    continue
+                imported |= {name.split(".")[0]: str(file) for name in names}
+    wanted = CONFIG["options"]["install_requires"].splitlines()
+    wanted += [line for extra in CONFIG["options.extras_require"].values()
+               for line in extra.splitlines()]  # fmt: skip
+    declared = {plain_name(re.split(r"[\[<>=; ]", line)[0]) for line in wanted if line}
+    owners = metadata.packages_distributions()
+    undeclared = {
+        name: file
+        for name, file in imported.items()
+        if name != "mmzoo" and name not in sys.stdlib_module_names
+        and not {plain_name(owner) for owner in owners.get(name, [])} & declared
+    }  # fmt: skip
+    assert undeclared == {} and len(imported) > 20
+
+
+def plain_name(distribution):
+    return re.sub("[-_.]+", "-", distribution).lower()
 
 
 def test_every_data_file_is_listed():
