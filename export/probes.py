@@ -55,8 +55,8 @@ def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
     By the kind of an input: 0, 1, 10 times the largest and the smallest value of the samples, 95,
     -95 and 1e-20 for floats; -1, 0, 1, the largest value and 10 times it for integers; 0, 1 and
     255 for uint8; all false, all true and the first alone true for bool. Each input takes them
-    alone, beside the others' samples, and all inputs take them together. A modality is absent
-    alone, and all are.
+    alone, beside the others' samples, and all inputs take them together, but for 1e-20. A modality
+    is absent alone, and all are.
 
     Returns:
         `Probes`: about 24 rows, every fourth an unchanged sample, and at least one of them.
@@ -64,7 +64,11 @@ def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
     kinds = {t.name: _values(samples.inputs[t.name], t) for t in tensors if not t.presence_of}
     presence = [t for t in tensors if t.presence_of]
     tokens = {t.name for t in tensors if t.tokens_of}
-    together = {name: values for name, values in kinds.items() if name not in tokens}
+    together = {
+        name: [(label, value) for label, value in values if label != f"{NEAR:g}"]
+        for name, values in kinds.items()
+        if name not in tokens
+    }
     changes: list[tuple[str, dict]] = []
     if len(together) > 1:
         for k in range(max(map(len, together.values()))):
