@@ -144,7 +144,7 @@ def put_stable(graph_def, format: str) -> int:
             if found is None and (format == "tflite" or node.op in ("Log1p", "Expm1")):
                 found = _replacement(node, nodes, summed)
             if found is None:
-                found = _with_subnormal_as_zero(node, nodes)
+                found = _with_subnormal_as_zero(node, nodes, format)
             if found is None:
                 continue
             compute, values, dtype = found
@@ -183,7 +183,7 @@ def _replacement(node, nodes, summed):
     return REPLACED[node.op], node.input[:1], dtype
 
 
-def _with_subnormal_as_zero(node, nodes):
+def _with_subnormal_as_zero(node, nodes, format):
     kind = "SrcT" if node.op == "Cast" else "T"
     if kind not in node.attr or not node.attr[kind].type:
         return None
@@ -193,6 +193,8 @@ def _with_subnormal_as_zero(node, nodes):
         return None
     with_zero = any(value is not None and (value == 0).all() for value in known)
     dtype = tf.as_dtype(node.attr[kind].type)
+    if format == "tflite" and dtype != tf.float32:  # it has hardly an operator of float64
+        return None
     compute = flushed(node.op, dtype, with_zero)
     return compute and (compute, inputs, dtype)
 

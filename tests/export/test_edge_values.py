@@ -143,3 +143,13 @@ def test_it_answers_as_keras(answers, case, reader):
         rows &= case not in ("log of softplus", "NaN after exp")  # which is 0 there
     wrong = ~np.isclose(found, wanted, rtol=2e-5, atol=absolute).reshape(COUNT, -1).all(1) & rows
     assert not wrong.any(), (FLOATS[wrong], INTEGERS[wrong], found[wrong], wanted[wrong])
+
+
+def test_float64_of_tflite_stays_as_it_is(tmp_path):
+    """TFLite has a sign of float64, and nothing to compare it with 0."""
+    x = keras.Input((3,), dtype="float64", name="x")
+    model = keras.Model({"x": x}, {"y": ops.sign(x)})
+    values = {"x": np.array([[1e-20, -2.0, 0.0]])}
+    path = write_tflite(model, tmp_path / "model.tflite")
+    [found] = run_artifact("tflite", path, values, [(1, 1)]).outputs
+    assert found["y"].tolist() == [[1.0, -1.0, 0.0]]
