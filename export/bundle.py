@@ -11,7 +11,7 @@ from mmzoo.export.calibration import calibrate_and_check, save_calibration
 from mmzoo.export.card import model_card
 from mmzoo.export.certificate import certify, raise_on_breach
 from mmzoo.export.embedding import describe_embedding
-from mmzoo.export.format_choice import Writing, choose_formats, needs_calibration
+from mmzoo.export.format_choice import Writing, choose_formats, choose_kinds, needs_calibration
 from mmzoo.export.image_fit import choose_fit, describe_image_fit
 from mmzoo.export.limits import check_limit
 from mmzoo.export.manifest import (
@@ -114,7 +114,7 @@ def export_bundle(
         ParityError: If the answers of such an artifact differ; nothing is left at `path`.
         PlaceInUseError: If another run writes to `path`.
     """
-    quantize = dict(quantize or {})
+    quantize = choose_kinds(quantize)
     formats, asked = choose_formats(formats, quantize)
     path = Path(path)
     check_bundle_place(path)

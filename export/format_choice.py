@@ -1,6 +1,7 @@
 """Which formats a bundle gets: those that were asked for, or those that the model can carry."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmzoo.export.manifest import ALL, FIXED, FORMATS, PATHS, runtime_of
@@ -34,6 +35,21 @@ def choose_formats(formats, quantize: dict) -> tuple[tuple, set]:
             "image=int8,text=dynamic). Received: nothing."
         )
     return names, set(names)
+
+
+def choose_kinds(quantize) -> dict[str, str]:
+    """Returns the argument `quantize` of `bundle.export_bundle` as a dict.
+
+    Raises:
+        ValueError: If it is no dict.
+    """
+    if quantize is not None and not isinstance(quantize, Mapping):
+        raise ValueError(
+            "`quantize` must be a dict of a tower's name, or 'rest', to a kind: "
+            f"quantize={{'image': 'int8'}}. Received: {quantize!r}. For one kind of the whole "
+            "model name a format: formats=['tflite-int8', 'onnx-int8']."
+        )
+    return dict(quantize or {})
 
 
 def needs_calibration(name: str, quantize: dict) -> bool:

@@ -269,6 +269,8 @@ def test_wrong_choices_are_refused(tmp_path):
     given = samples(model)
     with pytest.raises(ValueError, match="Expected `quantize` for 'tflite-mixed'"):
         export_bundle(model, tmp_path / "b", formats=["tflite-mixed"], samples=given)
+    with pytest.raises(ValueError, match="`quantize` must be a dict .*Received: 'int8'"):
+        export_bundle(model, tmp_path / "b", quantize="int8", samples=given)
     with pytest.raises(ValueError, match="`formats` must be some of"):
         export_bundle(model, tmp_path / "b", formats=["tflite-int2"], samples=given)
     with pytest.raises(ValueError, match="Expected towers of the model"):
