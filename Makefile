@@ -5,6 +5,7 @@ BIN = $(VENV)/bin
 PLAIN = $(VENV)/.installed
 STAMP = $(VENV)/.installed-dev
 WORKERS ?= 2
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test slow lint modules clean
 
@@ -12,10 +13,10 @@ demo: $(PLAIN)
 	$(BIN)/mmzoo run concepts --fusion interactive --formats all --out build/demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(PARALLEL)
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 # The encoders that ship: half an hour on two cores.
 modules: $(STAMP)

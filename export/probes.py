@@ -58,6 +58,10 @@ def draw_probes(samples: Samples, tensors: list[Tensor]) -> Probes:
     alone, beside the others' samples, and all inputs take them together, but for 1e-20. A modality
     is absent alone, and all are.
 
+    Args:
+        samples: What `Samples.fit` returned for `tensors`.
+        tensors: The model's inputs.
+
     Returns:
         `Probes`: about 24 rows, every fourth an unchanged sample, and at least one of them.
     """

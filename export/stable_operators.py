@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry, tensor_util
 
-from mmzoo.export.subnormal import COMPARISONS, flushed
+from mmzoo.export.subnormal import COMPARISONS, flushed, vanishes
 
 raw = tf.raw_ops
 FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -31,9 +31,8 @@ LARGEST = tf.float32.max
 
 def _rsqrt(x):
     # XNNPACK's first guess for subnormal numbers, which TensorFlow takes for 0, is infinite too.
-    vanishes = raw.Less(x=tf.abs(x), y=tf.constant(np.finfo("float32").tiny, x.dtype))
     # Infinity has to be computed: as a constant it would be written as the largest number.
-    return raw.SelectV2(condition=vanishes, t=raw.Reciprocal(x=x * x), e=raw.Rsqrt(x=x))
+    return raw.SelectV2(condition=vanishes(x), t=raw.Reciprocal(x=x * x), e=raw.Rsqrt(x=x))
 
 
 def _softplus(x):
@@ -50,11 +49,11 @@ def _log(x):
 
 
 def _quotient(x, root):
-    vanishes = raw.Equal(x=root, y=tf.constant(0, x.dtype))
+    zero = raw.Equal(x=root, y=tf.constant(0, x.dtype))
     # With a choice in between it stays a quotient; infinity is computed, as for `Rsqrt`.
-    divisor = raw.SelectV2(condition=vanishes, t=tf.constant(1, x.dtype), e=root)
+    divisor = raw.SelectV2(condition=zero, t=tf.constant(1, x.dtype), e=root)
     infinite = x * raw.Reciprocal(x=root * root)
-    return raw.SelectV2(condition=vanishes, t=infinite, e=raw.RealDiv(x=x, y=divisor))
+    return raw.SelectV2(condition=zero, t=infinite, e=raw.RealDiv(x=x, y=divisor))
 
 
 def _log1p(x):
@@ -100,10 +99,10 @@ def _is_minus_infinity(x):
 
 def _sign_bit(x):
     below = raw.Less(x=x, y=tf.constant(0, x.dtype))
-    vanishes = raw.LessEqual(x=tf.abs(x), y=tf.constant(0, x.dtype))
+    zero = raw.LessEqual(x=tf.abs(x), y=tf.constant(0, x.dtype))
     # 1 / -0.0 is minus infinity.
     negative = raw.Less(x=raw.Reciprocal(x=x), y=tf.constant(0, x.dtype))
-    return tf.logical_or(below, tf.logical_and(vanishes, negative))
+    return tf.logical_or(below, tf.logical_and(zero, negative))
 
 
 def _product(x):
@@ -127,8 +126,8 @@ def put_stable(graph_def, format: str) -> int:
 
     Args:
         graph_def: TensorFlow's `GraphDef`; changed in place.
-        format: "tflite" or "onnx", which lacks the sign bit, `Log1p`, `Expm1` and what
-            is in `subnormal`.
+        format: "tflite"; or "onnx", for which only the sign bit, `Log1p`, `Expm1` and what is
+            in `subnormal` are replaced.
 
     Returns:
         How many operators were replaced.
@@ -188,14 +187,12 @@ def _with_subnormal_as_zero(node, nodes, format):
     if kind not in node.attr or not node.attr[kind].type:
         return None
     inputs = [value for value in node.input if not value.startswith("^")]
-    known = [_constant(value, nodes) for value in inputs] if node.op in COMPARISONS else []
     if node.op == "Cast" and node.attr["DstT"].type != tf.bool.as_datatype_enum:
         return None
+    known = [_constant(value, nodes) for value in inputs] if node.op in COMPARISONS else []
     with_zero = any(value is not None and (value == 0).all() for value in known)
     dtype = tf.as_dtype(node.attr[kind].type)
-    if format == "tflite" and dtype != tf.float32:  # it has hardly an operator of float64
-        return None
-    compute = flushed(node.op, dtype, with_zero)
+    compute = flushed(node.op, dtype, with_zero, format)
     return compute and (compute, inputs, dtype)
 
 
@@ -240,7 +237,7 @@ def _source(name):
 
 def _constant(name, nodes):
     node = nodes.get(_source(name))
-    while node is not None and node.op in ("Identity", "Cast"):
+    while node is not None and (node.op == "Identity" or _is_cast_to_float(node)):
         node = nodes.get(_source(node.input[0]))
     if node is not None and node.op == "Neg":
         value = _constant(node.input[0], nodes)
@@ -249,6 +246,10 @@ def _constant(name, nodes):
         return None
     value = np.asarray(tensor_util.MakeNdarray(node.attr["value"].tensor))
     return value.astype("float64") if value.dtype.kind in "fiu" and value.size else None
+
+
+def _is_cast_to_float(node):
+    return node.op == "Cast" and tf.as_dtype(node.attr["DstT"].type).is_floating
 
 
 @functools.cache

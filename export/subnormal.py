@@ -13,37 +13,39 @@ raw = tf.raw_ops
 COMPARISONS = ("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual")
 
 
-def flushed(operator: str, dtype, with_zero: bool):
+def flushed(operator: str, dtype, with_zero: bool, format: str):
     """Finds the function that takes an operator's place.
 
     Args:
         operator: Name of TensorFlow's operator; "Cast" for one to bool.
         dtype: Of its inputs.
         with_zero: Whether one of them is the constant 0.
+        format: "tflite", which has hardly an operator of float64, or "onnx".
 
     Returns:
         A function of the operator's inputs, in which subnormal numbers are 0; None where the
         operator does not ask for 0.
     """
-    if dtype not in (tf.float32, tf.float64):  # a half's are computed in float32
-        return None
+    if dtype != tf.float32 and (dtype != tf.float64 or format == "tflite"):
+        return None  # a half's are computed in float32
     return (_COMPARED if with_zero else {}).get(operator) or _FLUSHED.get(operator)
 
 
-def _vanishes(x):
-    tiny = np.finfo(x.dtype.as_numpy_dtype).tiny
+def vanishes(x):
+    """Whether each number is one that TensorFlow takes for 0."""
+    tiny = np.finfo("float64" if x.dtype == tf.float64 else "float32").tiny
     return raw.Less(x=raw.Abs(x=x), y=tf.constant(tiny, x.dtype))
 
 
 def _flush(x):
-    return raw.SelectV2(condition=_vanishes(x), t=tf.constant(0, x.dtype), e=x)
+    return raw.SelectV2(condition=vanishes(x), t=tf.constant(0, x.dtype), e=x)
 
 
 def _quotient_or_zero(x, y):
-    vanishes = _vanishes(y)
-    divisor = raw.SelectV2(condition=vanishes, t=tf.constant(1, x.dtype), e=y)
+    zero = vanishes(y)
+    divisor = raw.SelectV2(condition=zero, t=tf.constant(1, x.dtype), e=y)
     quotient = raw.RealDiv(x=x, y=divisor)
-    return raw.SelectV2(condition=vanishes, t=tf.constant(0, x.dtype), e=quotient)
+    return raw.SelectV2(condition=zero, t=tf.constant(0, x.dtype), e=quotient)
 
 
 def _sign(x):
