@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from mmzoo.files import beside, write_json
-from mmzoo.training.cluster import run_cluster
+from mmzoo.io.files import beside, write_json
+from mmzoo.training.launch.cluster import run_cluster
 
 SIZES = (1, 1 << 10, 1 << 16, 1 << 18, 1 << 20, 1 << 22)  # of float32
 CALLS = 15

@@ -112,9 +112,9 @@ def steps(folder, count):
 
 
 def batch():
-    from mmzoo.data import concepts
+    from mmzoo.data import concept128
 
-    inputs, labels = concepts.draw_samples("validation", 1)
+    inputs, labels = concept128.draw_samples("validation", 1)
     return {name: value[:BATCH] for name, value in inputs.items()}, labels[:BATCH]
 
 

@@ -24,9 +24,9 @@ import tensorflow_text
 from PIL import Image
 
 from mmzoo import encoders
-from mmzoo.data import concepts, decode_text, read_audio, readers
+from mmzoo.data import concept128, decode_text, read_audio, readers
 from mmzoo.data.prepare import prepare_dataset
-from mmzoo.files import beside, write_json
+from mmzoo.io.files import beside, write_json
 
 THREADS = 2
 SIZE = 256  # pixels: what models of photographs are trained on
@@ -37,7 +37,7 @@ PICTURES, SOUNDS = ("jpg", "png"), ("wav", "ogg", "flac")
 
 def make_files(folder):
     """Pictures of 256 pixels and sounds of 0.8 s, a folder a kind; and the texts."""
-    inputs, _ = concepts.draw_samples("validation")
+    inputs, _ = concept128.draw_samples("validation")
     for kind in (*PICTURES, *SOUNDS):
         (folder / kind / "all").mkdir(parents=True)
     for k in range(COUNT):

@@ -55,7 +55,7 @@ def main():
     if args.pieces:
         measure(args.pieces)
         return
-    from mmzoo.files import beside, write_json
+    from mmzoo.io.files import beside, write_json
 
     found = {k: [] for k in PIECES}
     for _ in range(args.rounds):  # in turns: whatever else the machine does falls on all

@@ -1,8 +1,6 @@
 """Exporters that prove themselves: SavedModel, TFLite and ONNX, each checked in its runtime."""
 
 import importlib
-import sys
-import types
 
 if __name__ != "mmzoo.export":
     raise ImportError(
@@ -11,18 +9,17 @@ if __name__ != "mmzoo.export":
     )
 
 _WHERE = {
-    "Bundle": "manifest",
-    "FORMATS": "manifest",
-    "ParityError": "parity",
-    "Samples": "samples",
-    "certify": "certificate",
-    "export_bundle": "bundle",
-    "load_bundle": "manifest",
-    "load_model": "signature",
-    "to_onnx": "to_onnx",
-    "to_saved_model": "to_saved_model",
-    "to_tflite": "to_tflite",
-    "verify_bundle": "verify",
+    "Bundle": "bundle.manifest",
+    "FORMATS": "bundle.formats",
+    "ParityError": "certify.comparison",
+    "Samples": "samples.samples",
+    "export_bundle": "bundle.exporter",
+    "load_bundle": "bundle.manifest",
+    "load_model": "surgery.model_description",
+    "to_onnx": "convert.onnx_writer",
+    "to_saved_model": "convert.saved_model_writer",
+    "to_tflite": "convert.tflite_writer",
+    "verify_bundle": "certify.verification",
 }
 __all__ = list(_WHERE)
 
@@ -33,17 +30,6 @@ def __getattr__(name: str):
         globals()[name] = value
         return value
     raise AttributeError(f"module 'mmzoo.export' has no attribute {name!r}")
-
-
-class _Package(types.ModuleType):
-    """Keeps `mmzoo.export.to_onnx` the function: importing its module would replace it."""
-
-    def __setattr__(self, name, value):
-        if not (name in _WHERE and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__():

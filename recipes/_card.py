@@ -1,11 +1,11 @@
 """What the model card of a classifier of Concept-128 says."""
 
-from mmzoo.data import concepts
+from mmzoo.data import concept128
 
 
 def about(metrics):
     """What the model card says besides what was measured of the artifacts."""
-    sources = concepts.split_sources()
+    sources = concept128.split_sources()
     drawn = "; ".join(
         f"{split}: {', '.join(', '.join(names) for names in each.values())}"
         for split, each in sources.items()
@@ -13,7 +13,7 @@ def about(metrics):
     tested = metrics["test"]
     found = ", ".join(f"{name} {value:.3f}" for name, value in tested["accuracy"].items())
     return {
-        "": f"Names one of {len(concepts.class_names())} everyday concepts from a picture, a "
+        "": f"Names one of {len(concept128.class_names())} everyday concepts from a picture, a "
         f"phrase and a spoken word, or any of them. {metrics['fusion'].capitalize()} fusion, "
         f"seed {metrics['seed']}.",
         "Data": f"Concept-128 (asset {metrics['data']['sha256'][:12]}), split by source. {drawn}.",

@@ -3,11 +3,11 @@
 import keras
 import tensorflow as tf
 
-from mmzoo.data import concepts
+from mmzoo.data import concept128
 
 ENCODERS = {
-    "shipped": {m: f"mmzoo/concept128-{m}/1" for m in concepts.MODALITIES},
-    "scratch": dict.fromkeys(concepts.MODALITIES, "small"),
+    "shipped": {m: f"mmzoo/concept128-{m}/1" for m in concept128.MODALITIES},
+    "scratch": dict.fromkeys(concept128.MODALITIES, "small"),
     "pretrained": {
         "image": "mmzoo/efficientnet-lite0-128/1",
         "text": "mmzoo/universal-sentence-encoder-multilingual-token-ids/1",

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from mmzoo import encoders, fusion, training
-from mmzoo.data import concepts
+from mmzoo.data import concept128
 from mmzoo.fusion import zoo
 from mmzoo.training.features import Features, accuracy_of, fit_features, start_again
 from mmzoo.training.mixture import calibrate_mixture
@@ -75,7 +75,7 @@ class AsText:
     def __init__(self, task):
         self.task, self.modalities = task, task.train.modalities
         self.named = [m for m in self.modalities if m != "text"]
-        self.names = [name.encode() for name in concepts.class_names()]
+        self.names = [name.encode() for name in concept128.class_names()]
         self.width = zoo.fit_width(lambda width: self._build(width)[0], task.parameters)
         self.model, self.recognisers, self.reader = self._build(self.width)
         self.encoder = encoders.text("mmzoo/concept128-text/1", name="text_encoder")

@@ -8,12 +8,13 @@ import tensorflow as tf
 from keras import layers, ops
 
 from mmzoo import encoders
-from mmzoo.data import concepts, stream, synthetic
+from mmzoo.data import concept128, synthetic
+from mmzoo.data.concept128 import stream
 from mmzoo.training.features import Features, encode
 
-MODALITIES = concepts.MODALITIES
+MODALITIES = concept128.MODALITIES
 WINDOW = 4  # tokens that become one
-RAW = {"image": (64, 64, 3), "text": (concepts.TEXT_BYTES,), "audio": (concepts.AUDIO_SAMPLES,)}
+RAW = {"image": (64, 64, 3), "text": (concept128.TEXT_BYTES,), "audio": (concept128.AUDIO_SAMPLES,)}
 # Of a synthetic task, whose models are small.
 SMALL = {"parameters": 20_000, "steps": 300, "samples": 19_200, "tested": 2_000}
 MEAN = (
@@ -94,10 +95,10 @@ def build_encoder():
 def encode_concepts(args, encoder):
     """Returns the task "concepts": every sample goes through the encoders once."""
     noise = (args.noise_db, args.noise_db)
-    sources = dataclasses.replace(concepts.load_sources("train"), noise_db=noise)
+    sources = dataclasses.replace(concept128.load_sources("train"), noise_db=noise)
     batches = {"train": stream.training_stream(sources, args.batch_size).take(args.steps)}
     for split in ("validation", "test"):
-        samples = concepts.draw_samples(split, noise_db=args.noise_db)
+        samples = concept128.draw_samples(split, noise_db=args.noise_db)
         batches[split] = tf.data.Dataset.from_tensor_slices(samples).batch(64)
     phrases: dict[str, list] = {split: [] for split in batches}
 
@@ -108,7 +109,7 @@ def encode_concepts(args, encoder):
 
     found = {split: encode(encoder, read(split)) for split in batches}
     return Task(
-        classes=len(concepts.class_names()),
+        classes=len(concept128.class_names()),
         parameters=args.parameters,
         budget={"steps": args.steps, "batch_size": args.batch_size},
         phrases={split: np.concatenate(rows) for split, rows in phrases.items()},

@@ -21,23 +21,23 @@ import rich
 import tensorflow as tf
 
 from mmzoo import training
-from mmzoo.data import concepts, synthetic
-from mmzoo.evaluation.bakeoff import interval, verdict
-from mmzoo.evaluation.bakeoff_report import write_bakeoff_report
+from mmzoo.data import concept128, synthetic
+from mmzoo.evaluation.bakeoff.report import write_bakeoff_report
+from mmzoo.evaluation.bakeoff.results import interval, verdict
 from mmzoo.evaluation.flops import count_flops
-from mmzoo.export.measure import measure_tflite
-from mmzoo.export.parity import ParityError
-from mmzoo.files import beside, write_json
+from mmzoo.export.bench.model_cost import measure_tflite
+from mmzoo.export.certify.comparison import ParityError
 from mmzoo.fusion import zoo
-from mmzoo.place_lock import lock_place
+from mmzoo.io.files import beside, write_json
+from mmzoo.io.place_lock import lock_place
+from mmzoo.io.run_place import check_run_place
 from mmzoo.recipes import _tasks as tasks
 from mmzoo.recipes._contenders import AS_TEXT, AsText, Classifier
 from mmzoo.recipes._imbalance import compare_joint_training
-from mmzoo.run_place import check_run_place
-from mmzoo.training.arguments import positive_int, some_of
-from mmzoo.training.partial import PartialResults
+from mmzoo.training.launch.arguments import positive_int, some_of
+from mmzoo.training.resume.partial_results import PartialResults
 
-MODALITIES = concepts.MODALITIES
+MODALITIES = concept128.MODALITIES
 KINDS = (*zoo.KINDS, *MODALITIES, AS_TEXT)
 TASKS = ("concepts", *synthetic.TASKS)
 NEAR = 0.1  # of the number of parameters asked for
@@ -109,7 +109,7 @@ def measure(model, inputs, shapes=None):
 
 def measure_encoders(encoder):
     """Returns what all kinds have in common."""
-    inputs, _ = concepts.draw_samples("test", per_class=1)
+    inputs, _ = concept128.draw_samples("test", per_class=1)
     return {"parameters": encoder.count_params(), **measure(encoder, inputs, tasks.RAW)}
 
 
@@ -174,7 +174,7 @@ def _compare(args):
         **{key: getattr(args, key) for key in ("seeds", "parameters", "steps", "batch_size")},
         "noise_db": args.noise_db,
         "versions": training.package_versions(),
-        "data": {"name": "concept128", "sha256": concepts.checksum()},
+        "data": {"name": "concept128", "sha256": concept128.checksum()},
     }
     done = PartialResults(args.out / "bakeoff.partial.json", depends)
     encoder = functools.cache(tasks.build_encoder)

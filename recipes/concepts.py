@@ -23,22 +23,24 @@ import tensorflow as tf
 from keras import layers, ops
 
 from mmzoo import encoders, export, fusion, training
-from mmzoo.data import concepts, stream
-from mmzoo.evaluation.report import write_report
-from mmzoo.evaluation.summary import print_summary
-from mmzoo.export.manifest import ALL, check_bundle_place
-from mmzoo.export.parity import accuracy
-from mmzoo.export.quantize import check_choice
-from mmzoo.files import beside, write_json
+from mmzoo.data import concept128
+from mmzoo.data.concept128 import stream
+from mmzoo.evaluation.report.summary import print_summary
+from mmzoo.evaluation.report.writer import write_report
+from mmzoo.export.bundle.formats import ALL
+from mmzoo.export.bundle.manifest import check_bundle_place
+from mmzoo.export.certify.comparison import accuracy
+from mmzoo.export.convert.quantization import check_choice
 from mmzoo.fusion.presence import subsets_of
-from mmzoo.place_lock import lock_place
+from mmzoo.io.files import beside, write_json
+from mmzoo.io.place_lock import lock_place
+from mmzoo.io.run_place import check_run_place
 from mmzoo.recipes._card import about
 from mmzoo.recipes._concepts_inputs import ENCODERS, as_taken, predict, with_strings
-from mmzoo.run_place import check_run_place
-from mmzoo.training.arguments import pairs, positive_int, some_of
-from mmzoo.training.devices import Devices, add_device_arguments, devices_of
+from mmzoo.training.launch.arguments import pairs, positive_int, some_of
+from mmzoo.training.launch.devices import Devices, add_device_arguments, devices_of
 
-MODALITIES = concepts.MODALITIES
+MODALITIES = concept128.MODALITIES
 FUSIONS = ("early", "late", "interactive")
 # Epochs and highest learning rate of each stage, and whether the modules learn too.
 STAGES = {
@@ -62,12 +64,12 @@ def make_data(modalities, heads, batch_size, seed, tokenizer=None):
         one_hot = tf.one_hot(label, CLASSES)
         return as_taken(inputs, modalities, tokenizer), dict.fromkeys(heads, one_hot)
 
-    sources = concepts.load_sources("train")
+    sources = concept128.load_sources("train")
 
     def batches(first):
         return stream.training_stream(sources, batch_size, seed, modalities, first).map(targets)
 
-    validation = tf.data.Dataset.from_tensor_slices(concepts.draw_samples("validation", 4))
+    validation = tf.data.Dataset.from_tensor_slices(concept128.draw_samples("validation", 4))
     return batches, validation.batch(64).map(targets).cache()
 
 
@@ -179,7 +181,7 @@ def train(
             history.setdefault(key, []).extend(values)
     _, model = build_model(fusion_kind, modalities, kind)  # on one device
     model.set_weights(distributed.get_weights())
-    held_out, labels = concepts.draw_samples("validation")
+    held_out, labels = concept128.draw_samples("validation")
     held_out = as_taken(held_out, modalities, tokenizer)
     training.calibrate_experts(model, model.get_layer("experts"), held_out, labels)
     return model, tokenizer, history, time.perf_counter() - start
@@ -214,7 +216,7 @@ def _train_and_ship(args, devices):
 def ship(args, models, replicas) -> dict:
     """Evaluates, exports and reports what was trained: dict of subset to what `train` returns."""
     everything = args.modalities
-    samples = {split: concepts.draw_samples(split) for split in ("validation", "test")}
+    samples = {split: concept128.draw_samples(split) for split in ("validation", "test")}
     trained = {}
     for subset, (model, tokenizer, history, seconds) in models.items():
         planned = sum(args.epochs or stage[0] for stage in STAGES[args.encoders])
@@ -237,7 +239,7 @@ def ship(args, models, replicas) -> dict:
         "parameters": model.count_params(),
         "train_seconds": seconds,
         "versions": training.package_versions(),
-        "data": {"name": "concept128", "sha256": concepts.checksum()},
+        "data": {"name": "concept128", "sha256": concept128.checksum()},
         "trained": trained,
         "history": {
             key: history[key.replace("loss", "fused_loss").replace("accuracy", "fused_accuracy")]
@@ -259,7 +261,7 @@ def ship(args, models, replicas) -> dict:
         model,
         args.out / "bundle",
         formats=args.formats,
-        classes=concepts.class_names(),
+        classes=concept128.class_names(),
         tolerance=TOLERANCE[args.encoders],
         quantize=args.quantize,
         about=about(metrics),
@@ -269,7 +271,7 @@ def ship(args, models, replicas) -> dict:
         write_json(path, metrics)
     report = write_report(
         args.out / "report.html", metrics=metrics, inputs={m: inputs[m] for m in everything},
-        labels=labels, probabilities=scores[everything], classes=concepts.class_names(),
+        labels=labels, probabilities=scores[everything], classes=concept128.class_names(),
         manifest=bundle.manifest, certificate=bundle.certificate,
     )  # fmt: skip
     print_summary(metrics, bundle.certificate)

@@ -18,15 +18,16 @@ import tensorflow as tf
 from keras import layers
 
 from mmzoo import __version__, encoders, hub, training
-from mmzoo.data import concepts, stream
-from mmzoo.export.parity import accuracy
-from mmzoo.files import check_replaceable
-from mmzoo.hub.publish import OURS
+from mmzoo.data import concept128
+from mmzoo.data.concept128 import stream
+from mmzoo.export.certify.comparison import accuracy
+from mmzoo.hub.publishing import OURS
 from mmzoo.hub.towers import tower_contract
-from mmzoo.training.arguments import positive_int, some_of
-from mmzoo.training.devices import Devices, add_device_arguments, devices_of
+from mmzoo.io.files import check_replaceable
+from mmzoo.training.launch.arguments import positive_int, some_of
+from mmzoo.training.launch.devices import Devices, add_device_arguments, devices_of
 
-MODALITIES = concepts.MODALITIES
+MODALITIES = concept128.MODALITIES
 CLASSES = 128
 STEPS = {"image": 2400, "text": 1500, "audio": 1800}
 ABOUT = {
@@ -44,13 +45,13 @@ TAKES = {
 
 def make_data(modality, batch_size, seed):
     """Returns a function of the steps done to the training stream, and the validation set."""
-    sources = concepts.load_sources("train")
+    sources = concept128.load_sources("train")
 
     def batches(first):
         train = stream.training_stream(sources, batch_size, seed, [modality], first)
         return train.map(lambda inputs, label: (inputs[modality], label))
 
-    inputs, labels = concepts.draw_samples("validation")
+    inputs, labels = concept128.draw_samples("validation")
     validation = tf.data.Dataset.from_tensor_slices((inputs[modality], labels)).batch(128)
     return batches, validation
 
@@ -102,14 +103,14 @@ def evaluate(modality, model):
     """Accuracy of the classifier, a split."""
     found = {}
     for split in ("validation", "test"):
-        inputs, labels = concepts.draw_samples(split)
+        inputs, labels = concept128.draw_samples(split)
         found[split] = accuracy(model.predict(inputs[modality], batch_size=64, verbose=0), labels)
     return found
 
 
 def card(modality, tower, figures):
     """The model card, in Markdown."""
-    split = concepts.split_sources()
+    split = concept128.split_sources()
     names = {part: ", ".join(sources[modality]) for part, sources in split.items()}
     return f"""# mmzoo/concept128-{modality}/1
 
@@ -117,7 +118,7 @@ def card(modality, tower, figures):
 by the recipe `towers` of mmzoo {__version__}
 ({figures["steps"]:,} steps of {figures["batch_size"]}, seed {figures["seed"]}).
 
-- **Trained on** the training split of Concept-128 (asset {concepts.checksum()[:12]}):
+- **Trained on** the training split of Concept-128 (asset {concept128.checksum()[:12]}):
   {names["train"]}.
 - **Never trained on** {names["validation"]} (validation) or {names["test"]} (test).
 - **How well**, with the linear classifier over the 128 concepts that it was trained in:

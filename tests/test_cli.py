@@ -12,9 +12,9 @@ import soundfile
 from PIL import Image
 from small_concepts import small_concepts_model
 
-from mmzoo.data import concepts
+from mmzoo.data import concept128
 from mmzoo.export import export_bundle
-from mmzoo.export.samples import Samples
+from mmzoo.export.samples.samples import Samples
 
 
 def mmzoo(*arguments):
@@ -33,9 +33,11 @@ def folder(tmp_path_factory):
     keras.utils.set_random_seed(1)
     model = small_concepts_model()
     model.save(folder / "model.keras")
-    inputs, labels = concepts.draw_samples("test", 1)
+    inputs, labels = concept128.draw_samples("test", 1)
     samples = Samples({name: value[::6] for name, value in inputs.items()}, labels[::6])
-    export_bundle(model, folder / "run" / "bundle", samples=samples, classes=concepts.class_names())
+    export_bundle(
+        model, folder / "run" / "bundle", samples=samples, classes=concept128.class_names()
+    )
     present = {f"{name}_present": np.ones(len(samples), bool) for name in inputs}
     Samples(inputs=samples.inputs | present, labels=samples.labels).save(folder / "samples.npz")
     picture = np.zeros((90, 160, 3), "uint8")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mmzoo import __main__ as command
-from mmzoo.command_files import read_lines
-from mmzoo.error_words import in_words
-from mmzoo.export.signature import describe, load_model
+from mmzoo.cli import main as command
+from mmzoo.cli.text_files import read_lines
+from mmzoo.export.surgery.model_description import describe, load_model
 from mmzoo.hub import HubLayer
+from mmzoo.io.error_words import in_words
 
 BAD = ("gone", "folder", "text.txt", "empty", "loop", "loop/x", "text.txt/x")
 
@@ -105,7 +105,7 @@ def test_a_file_that_may_not_be_read_is_named(place, monkeypatch, capsys):
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied", "model.keras")
 
-    monkeypatch.setattr("mmzoo.loading.load_keras", refuse)
+    monkeypatch.setattr("mmzoo.io.keras_files.load_keras", refuse)
     code, said = mmzoo(monkeypatch, capsys, "export", "model.keras", "--out", "o")
     assert code == 1 and said.startswith("error: Permission denied: 'model.keras'")
 

@@ -45,7 +45,7 @@ def test_readme_commands_are_targets_of_the_makefile(target):
 
 
 def test_every_mmzoo_command_in_the_readme_exists():
-    from mmzoo.cli import app
+    from mmzoo.cli.app import app
 
     def names(typer):
         return {command.name or command.callback.__name__ for command in typer.registered_commands}

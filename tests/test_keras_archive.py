@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mmzoo.keras_archive import check_keras_archive
+from mmzoo.io.keras_archive import check_keras_archive
 
 MIB = 1 << 20
 MOST = 200  # MiB of memory, h5py's import included

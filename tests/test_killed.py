@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mmzoo import files, working_folder
-from mmzoo.files import beside, write_json
-from mmzoo.working_folder import sweep
+from mmzoo.io import files, working_folder
+from mmzoo.io.files import beside, write_json
+from mmzoo.io.working_folder import sweep
 
 DRAW = random.Random(5)
 

@@ -12,7 +12,7 @@ from keras import layers
 
 from mmzoo import encoders, fusion
 from mmzoo.hub import Contract, HubLayer, Input, Outputs
-from mmzoo.loading import import_modules, load_keras
+from mmzoo.io.keras_files import import_modules, load_keras
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), dtype="uint8")
 
@@ -51,7 +51,8 @@ def test_the_model_is_the_same_and_not_compiled(saved):
 def test_it_needs_no_import_of_what_the_archive_names(saved):
     """Keras knows a class once its module is imported: here in a process that imported none."""
     code = (
-        f"from mmzoo.loading import load_keras; print(load_keras({str(saved[0])!r}).output)\n"
+        "from mmzoo.io.keras_files import load_keras\n"
+        f"print(load_keras({str(saved[0])!r}).output)\n"
         "import keras\n"
         "known = keras.saving.get_custom_objects()\n"
         "print([n for n in ('HubLayer', 'LogMel', 'LateFusion', 'PresenceDropout', 'MaskedSum',\n"

@@ -3,9 +3,11 @@
 import ast
 import configparser
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
+import types
 from importlib import metadata
 from pathlib import Path
 
@@ -28,6 +30,7 @@ def test_every_folder_with_code_is_a_listed_package():
         ("mmzoo", "mmzoo"),
         ("export", "mmzoo.export"),
         ("recipes", "mmzoo.recipes"),
+        ("cli", "mmzoo.cli"),
     ]:
         for file in (ROOT / top).rglob("*.py"):
             parts = file.parent.relative_to(ROOT / top).parts
@@ -39,7 +42,7 @@ def test_every_folder_with_code_is_a_listed_package():
 
 def test_every_package_that_is_imported_is_declared():
     imported: dict[str, str] = {}
-    for top in ("mmzoo", "export", "recipes"):
+    for top in ("mmzoo", "export", "recipes", "cli"):
         for file in (ROOT / top).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.Import):
@@ -91,7 +94,7 @@ def test_every_data_file_is_listed():
     assert listed >= 5 + 2 + 1 + 3 * 7
 
 
-@pytest.mark.parametrize("name", ["export", "recipes"])
+@pytest.mark.parametrize("name", ["cli", "export", "recipes"])
 def test_a_second_copy_is_refused(name):
     done = run_python(f"import {name}", cwd=ROOT)
     assert done.returncode != 0
@@ -107,18 +110,27 @@ def test_importing_mmzoo_imports_nothing_heavy():
 
 def test_prediction_and_verification_need_no_tensorflow_in_their_process():
     code = (
-        "import sys, mmzoo.export.predict, mmzoo.export.verify, mmzoo.export.runtimes.c_api\n"
+        "import sys, mmzoo.export.inference.prediction, mmzoo.export.certify.verification\n"
+        "import mmzoo.export.runtimes.c_api\n"
         "print('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     done = run_python(code)
     assert done.stdout.strip() == "False", done.stdout + done.stderr
 
 
-def test_the_converters_stay_functions_whatever_is_imported_first():
-    export = importlib.import_module("mmzoo.export")
-    for name in ("to_onnx", "to_tflite", "to_saved_model"):
-        importlib.import_module(f"mmzoo.export.{name}")
-        assert callable(getattr(export, name))
+def test_no_module_bears_the_name_of_a_public_function():
+    """Importing the module would put it in the function's place."""
+    clashes, seen = [], 0
+    for package in CONFIG["options"]["packages"].split():
+        module = importlib.import_module(package)
+        for name in getattr(module, "__all__", ()):
+            seen += 1
+            if isinstance(getattr(module, name), types.ModuleType):
+                continue
+            if importlib.util.find_spec(f"{package}.{name}"):
+                clashes.append(f"{package}.{name}")
+    assert clashes == []
+    assert seen > 100
 
 
 def test_public_names_resolve_and_unknown_ones_do_not():
@@ -136,7 +148,9 @@ def test_public_names_resolve_and_unknown_ones_do_not():
 
 def test_no_file_is_two_rooms_in_one():
     files = [
-        p for top in ("mmzoo", "export", "recipes", "tools") for p in (ROOT / top).rglob("*.py")
+        p
+        for top in ("mmzoo", "export", "recipes", "cli", "tools")
+        for p in (ROOT / top).rglob("*.py")
     ]
     assert len(files) >= 30
     assert {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 300} == {}

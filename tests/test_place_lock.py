@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from mmzoo.place_lock import PlaceInUseError, lock_place
+from mmzoo.io.place_lock import PlaceInUseError, lock_place
 
 HOLD = """
 import sys, time

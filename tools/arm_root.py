@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import mmzoo
-from mmzoo.files import beside
+from mmzoo.io.files import beside
 
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 WHEELS = ("ai-edge-litert", "numpy")  # in the versions that are installed here

@@ -16,8 +16,7 @@ from pathlib import Path
 from matplotlib import figure, patches, rc_context
 
 ROOT = Path(__file__).resolve().parent.parent
-# The command line.
-ENTRY = ("mmzoo.cli", "mmzoo.__main__", "mmzoo.recipe_commands", "mmzoo.bundle_commands")
+ENTRY = ("mmzoo.__main__",)  # of the command line too
 LAYERS = ("mmzoo.cli", "mmzoo.recipes", "mmzoo.export", "mmzoo")  # from the top
 INKS = ("#57606a", "#b4540a", "#7a3fb5", "#0b62ba")
 GROUNDS = ("#f0f2f4", "#fdf1e4", "#f5eefc", "#e9f3fd")

@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from mmzoo.export.rounding import round_differently
-from mmzoo.export.signature import call
+from mmzoo.export.certify.edge_cases.rounding import round_differently
+from mmzoo.export.surgery.model_description import call
 
 TOLERANCE = 1e-4  # of a row's own scale; ten times the certificate's: these rows are harder
 FLOOR = 1e-6

@@ -28,12 +28,13 @@ import numpy as np
 from keras import layers, ops
 
 from mmzoo.encoders.blocks import AllTrue
-from mmzoo.export import ParityError, Samples, export_bundle, second_readers
-from mmzoo.export.manifest import FORMATS, PATHS
+from mmzoo.export import ParityError, Samples, export_bundle
+from mmzoo.export.bundle.formats import FORMATS, PATHS
+from mmzoo.export.certify import second_runtimes
 from mmzoo.export.runtimes.kept_process import keep_processes
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
-from mmzoo.files import beside
 from mmzoo.fusion import zoo
+from mmzoo.io.files import beside
 
 sys.path.insert(0, str(Path(__file__).parent))
 import random_answers
@@ -203,7 +204,7 @@ def judge(name, artifact, known):
 def run_child(numbers, kind, every_reader):
     """Tries models and prints a line for each; the inside of a process."""
     if not every_reader:
-        second_readers.READERS = READERS
+        second_runtimes.READERS = READERS
     with keep_processes():  # what costs most of a small model's export is to start them
         for number in numbers:
             start = time.monotonic()

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from mmzoo.export.manifest import FORMATS
+from mmzoo.export.bundle.formats import FORMATS
 
 BATCH = 20  # models a process: what TensorFlow keeps of each goes with it
 MARK = "result: "

@@ -4,7 +4,7 @@ import collections
 
 from random_layers import TABLE
 
-from mmzoo.export.manifest import FORMATS
+from mmzoo.export.bundle.formats import FORMATS
 
 OUTCOMES = ("passed", "refused", "caught", "wrong", "crashed")
 

@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 
 from mmzoo.export import load_bundle
-from mmzoo.export.card import artifacts_table
-from mmzoo.files import beside
+from mmzoo.export.bundle.model_card import artifacts_table
+from mmzoo.io.files import beside
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.bench_checks import checked_samples
-from mmzoo.export.manifest import FIXED, PATHS, QUANTIZED, STRINGS, load_bundle, scores_output
-from mmzoo.export.parity import compare
+from mmzoo.export.bench.checks import checked_samples
+from mmzoo.export.bundle.formats import FIXED, PATHS, QUANTIZED, STRINGS
+from mmzoo.export.bundle.manifest import load_bundle
+from mmzoo.export.bundle.tensors import scores_output
+from mmzoo.export.certify.comparison import compare
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 
 sys.path.insert(0, str(Path(__file__).parent))

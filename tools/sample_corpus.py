@@ -12,8 +12,9 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from mmzoo.data import concepts, decode_text, stream
-from mmzoo.training.arguments import positive_int
+from mmzoo.data import concept128, decode_text
+from mmzoo.data.concept128 import stream
+from mmzoo.training.launch.arguments import positive_int
 
 BATCH = 100
 PICTURES, SOUNDS = ("png", "jpg"), ("wav", "ogg", "flac")
@@ -25,7 +26,7 @@ def write(out, number, inputs, row):
     picture = f"pictures/{place}/{number:07d}.{PICTURES[number % len(PICTURES)]}"
     sound = f"sounds/{place}/{number:07d}.{SOUNDS[number % len(SOUNDS)]}"
     Image.fromarray(inputs["image"][row]).save(out / picture, quality=90)
-    soundfile.write(out / sound, inputs["audio"][row], concepts.SAMPLE_RATE)
+    soundfile.write(out / sound, inputs["audio"][row], concept128.SAMPLE_RATE)
     text = decode_text(inputs["text"][row : row + 1])[0]
     return picture, text, sound
 
@@ -36,11 +37,11 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    names = concepts.class_names()
+    names = concept128.class_names()
     for k in range((args.records - 1) // 1000 + 1):
         for kind in ("pictures", "sounds"):
             (args.out / kind / f"{k:04d}").mkdir(parents=True, exist_ok=True)
-    batches = stream.training_stream(concepts.load_sources("train"), BATCH, args.seed)
+    batches = stream.training_stream(concept128.load_sources("train"), BATCH, args.seed)
     with (
         (args.out / "manifest.csv").open("w", encoding="utf-8", newline="") as file,
         ThreadPoolExecutor(2) as pool,

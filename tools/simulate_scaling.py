@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.files import beside
+from mmzoo.io.files import beside
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "scaling.md"

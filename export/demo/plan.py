@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from mmzoo.export.manifest import MANIFEST, Tensor, changed_files, scores_output
-from mmzoo.export.signing import open_bundle
-from mmzoo.files import sha256
+from mmzoo.export.bundle.checksums import changed_files
+from mmzoo.export.bundle.manifest import MANIFEST
+from mmzoo.export.bundle.signing import open_bundle
+from mmzoo.export.bundle.tensors import Tensor, scores_output
+from mmzoo.io.files import sha256
 
 FORMAT = "onnx"
 DTYPES = ("bool", "float32", "int32", "int64", "uint8")  # that the page makes tensors of

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from mmzoo.files import beside, sha256
+from mmzoo.io.files import beside, sha256
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = (  # as npm states it for this version

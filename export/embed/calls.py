@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 
-from mmzoo.export.embedding import is_vector_of_a_part, source, width
-from mmzoo.export.manifest import PARTS, Tensor
+from mmzoo.export.bundle.formats import PARTS
+from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.embed.output_rule import is_vector_of_a_part, source, width
 
 MODALITIES = ("image", "text", "audio")
 _DTYPES = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}

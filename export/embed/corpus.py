@@ -4,17 +4,17 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmzoo.data.beam_jobs import run_jobs, shown
-from mmzoo.data.job_folder import JobFolder, one_run_at_a_time
+from mmzoo.data.beam.job_folder import JobFolder, one_run_at_a_time
+from mmzoo.data.beam.jobs import run_jobs, shown
+from mmzoo.export.bundle.formats import FIXED, STRINGS
+from mmzoo.export.bundle.signing import open_bundle
 from mmzoo.export.embed.calls import choose_calls, fit_calls
 from mmzoo.export.embed.sources import open_source
 from mmzoo.export.embed.stored import EMBEDDINGS, repeated_ids
 from mmzoo.export.embed.vectors import EmbedPart
-from mmzoo.export.image_fit import fit_of
-from mmzoo.export.manifest import FIXED, STRINGS
-from mmzoo.export.sample_inputs import check_artifact, check_tokenizer
-from mmzoo.export.signing import open_bundle
-from mmzoo.files import sha256
+from mmzoo.export.inference.image_fit import fit_of
+from mmzoo.export.inference.sample_inputs import check_artifact, check_tokenizer
+from mmzoo.io.files import sha256
 
 
 @one_run_at_a_time

@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmzoo.data.media import inside
+from mmzoo.data.media.images import inside
 from mmzoo.data.prepare.plan import MODALITIES, identity, make_plan
 from mmzoo.data.records import DESCRIPTION, check_shard, describe_records, read_shard
-from mmzoo.data.tables import SUFFIXES
-from mmzoo.files import sha256
+from mmzoo.data.tables.reader import SUFFIXES
+from mmzoo.io.files import sha256
 
 ROWS = 1000  # of a manifest, in one part
 # A path's own fault; any other error of a disk or network stops the run, which can then go on.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.files import sha256
+from mmzoo.io.files import sha256
 
 EMBEDDINGS = "embeddings.json"
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data.job_folder import report_path
+from mmzoo.data.beam.job_folder import report_path
+from mmzoo.export.bundle.formats import FIXED, STRINGS, reader_of
 from mmzoo.export.embed.calls import Call
-from mmzoo.export.manifest import FIXED, STRINGS, reader_of
-from mmzoo.export.runtimes.process import run_artifact
-from mmzoo.export.runtimes.worker import RUNTIMES
-from mmzoo.export.sample_inputs import (
+from mmzoo.export.inference.sample_inputs import (
     TooLargeError,
     read_value,
     stack_inputs,
     stack_texts,
     to_size,
 )
-from mmzoo.files import beside, sha256, write_json
+from mmzoo.export.runtimes.process import run_artifact
+from mmzoo.export.runtimes.worker import RUNTIMES
+from mmzoo.io.files import beside, sha256, write_json
 
 LARGEST = float(np.finfo("float32").max)
 _one_at_a_time = threading.Lock()  # a runtime has threads of its own

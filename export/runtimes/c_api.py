@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.dtypes import TENSORFLOW, TENSORFLOW_CODES
 from mmzoo.export.runtimes.saved_model_check import check_saved_model
+from mmzoo.io.dtypes import TENSORFLOW, TENSORFLOW_CODES
 
 _STRING = TENSORFLOW_CODES["string"]
 _STRING_BYTES = 24  # sizeof(TF_TString)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmzoo.dtypes import ONNX
+from mmzoo.io.dtypes import ONNX
 
 
 class Runtime:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mmzoo.export.runtimes.kept_process import run_worker
-from mmzoo.working_folder import working_folder
+from mmzoo.io.working_folder import working_folder
 
 
 class RuntimeFailure(RuntimeError):

@@ -1,6 +1,6 @@
 """The inside of a fresh process: times an artifact by mmzoo's way and by hand, call by call.
 
-Run as `python -m mmzoo.export.runtimes.race JOB.json`; see `mmzoo.export.bench`.
+Run as `python -m mmzoo.export.runtimes.race JOB.json`; see `mmzoo.export.bench.runner`.
 """
 
 import gc

@@ -11,8 +11,8 @@ shape alone:
 
 from pathlib import Path
 
-from mmzoo.export.regular_files import check_regular_files, read_regular
 from mmzoo.export.runtimes.operators import ALLOWED, RESTORE, SAVE, TABLE_FROM_FILE
+from mmzoo.io.regular_files import check_regular_files, read_regular
 
 LARGEST_GRAPH = 2**31  # bytes: no protocol buffer is larger
 LONGEST_WAY = 200  # nodes between a file's name and where it is used

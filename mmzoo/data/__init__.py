@@ -1,7 +1,7 @@
 """Data sets, manifests and `tf.data` pipelines."""
 
-from mmzoo.data.manifest import ManifestData, ManifestError, SkippedRow, load_manifest
-from mmzoo.data.media import MediaError, read_audio, read_image
+from mmzoo.data.media.images import MediaError, read_audio, read_image
+from mmzoo.data.tables.manifest import ManifestData, ManifestError, SkippedRow, load_manifest
 from mmzoo.data.text import decode_text, encode_text
 
 __all__ = [

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmzoo.files import sha256
+from mmzoo.io.files import sha256
 
 SCHEMA = 1
 DESCRIPTION = "dataset.json"

@@ -7,13 +7,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 from mmzoo.hub.contract import Contract, Input, Outputs, read_contract
-from mmzoo.hub.resolve import ResolveError, resolve
+from mmzoo.hub.resolution import ResolveError, resolve
 
 if TYPE_CHECKING:
     from mmzoo.hub.layer import HubLayer
-    from mmzoo.hub.publish import publish
+    from mmzoo.hub.publishing import publish
 
-_LAZY = {"HubLayer": "layer", "publish": "publish"}
+_LAZY = {"HubLayer": "layer", "publish": "publishing"}
 __all__ = [
     "Contract",
     "HubLayer",

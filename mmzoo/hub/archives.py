@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mmzoo.files import flush
 from mmzoo.hub.tar_stream import BLOCK as _BLOCK
 from mmzoo.hub.tar_stream import StreamError, TarStream
-from mmzoo.working_folder import working_folder
+from mmzoo.io.files import flush
+from mmzoo.io.working_folder import working_folder
 
 _SLACK = 32 << 20  # bytes of a tar that are neither a member's content nor its header block
 _LISTED = 400  # bytes that a zip may list a member with; 46 and its name are needed

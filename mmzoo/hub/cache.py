@@ -13,9 +13,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmzoo.files import sha256
 from mmzoo.hub.handles import Handle, parse
 from mmzoo.hub.saved_model import SavedModelError, read_saved_model
+from mmzoo.io.files import sha256
 
 SHIPPED = Path(__file__).resolve().parent / "modules"
 CHECKSUMS = "SHA256SUMS"

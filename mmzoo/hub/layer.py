@@ -12,7 +12,7 @@ from keras.src.saving.serialization_lib import in_safe_mode
 
 from mmzoo.hub.handles import parse
 from mmzoo.hub.module import TF1, Module, fingerprint, load_module
-from mmzoo.hub.resolve import resolve, ships
+from mmzoo.hub.resolution import resolve, ships
 from mmzoo.hub.running import (
     cast_outputs,
     check_strategy,

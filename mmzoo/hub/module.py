@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from mmzoo.files import sha256
 from mmzoo.hub.replay import replayable
+from mmzoo.io.files import sha256
 
 REUSABLE, SIGNATURE, TF1 = "reusable", "signature", "TF1"
 

@@ -8,7 +8,7 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmzoo.dtypes import TENSORFLOW
+from mmzoo.io.dtypes import TENSORFLOW
 
 _VARIABLE_OPS = {"Variable", "VariableV2", "VarHandleOp"}
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends every LevelDB table

@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mmzoo.files import flush, sha256
 from mmzoo.hub.cache import CHECKSUMS, WHOLE, Finding, Place, find_fault, inspect
 from mmzoo.hub.handles import Handle
 from mmzoo.hub.saved_model import SavedModelError
-from mmzoo.working_folder import working_folder
+from mmzoo.io.files import flush, sha256
+from mmzoo.io.working_folder import working_folder
 
 _log = logging.getLogger(__name__)
 

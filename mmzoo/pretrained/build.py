@@ -9,10 +9,10 @@ import keras
 import rich.progress
 
 from mmzoo._version import __version__
-from mmzoo.files import sha256
 from mmzoo.hub import Contract, Input, Outputs, publish
 from mmzoo.hub.cache import CHECKSUMS, find_fault, module_folder
 from mmzoo.hub.towers import tower_contract
+from mmzoo.io.files import sha256
 from mmzoo.pretrained.efficientnet_lite import efficientnet_lite0
 from mmzoo.pretrained.minilm import bert_sentence_encoder, minilm_l6
 from mmzoo.pretrained.sentence_encoder import universal_sentence_encoder_multilingual as use

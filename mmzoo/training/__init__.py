@@ -1,12 +1,12 @@
 """Training on any devices, callbacks, and weights found on held-out samples."""
 
 from mmzoo.training.calibration import calibrate_experts, calibrate_temperatures
-from mmzoo.training.distributed_model import DistributedModel, plain_copy
+from mmzoo.training.distributed.distributed_model import DistributedModel, plain_copy
+from mmzoo.training.distributed.strategy import strategy
 from mmzoo.training.imbalance import GradientModulation, TrueClassProbability
 from mmzoo.training.progress import RichProgress
-from mmzoo.training.resumable import fit_resumable
+from mmzoo.training.resume.resumable import fit_resumable
 from mmzoo.training.sample_dropout import SampleDropout
-from mmzoo.training.strategy import strategy
 from mmzoo.training.versions import package_versions
 
 __all__ = [

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.data import augment, decode_text, encode_text
+from mmzoo.data import decode_text, encode_text
+from mmzoo.data.augment import operators
 
 SEED, OTHER = tf.constant([3, 5], tf.int32), tf.constant([3, 6], tf.int32)
 
@@ -21,14 +22,14 @@ def tone(samples=4_000, hertz=440, rate=16_000, loudness=0.2):
 
 def cut(seed=SEED, batch=1, samples=6_000, noise_db=(20.0, 20.0), length=4_000, **options):
     starts, lengths = np.zeros(batch, "int32"), np.full(batch, length, "int32")
-    return augment.cut_clips(
+    return operators.cut_clips(
         tone(), starts, lengths, seed, samples=samples, noise_db=noise_db, **options
     ).numpy()
 
 
 ALL = {
-    "images": lambda seed: augment.augment_images(pictures(), seed).numpy(),
-    "texts": lambda seed: augment.augment_texts(
+    "images": lambda seed: operators.augment_images(pictures(), seed).numpy(),
+    "texts": lambda seed: operators.augment_texts(
         encode_text(["a plain and rather long phrase of letters"] * 4), seed
     ).numpy(),
     "clips": lambda seed: cut(seed, 4),
@@ -37,11 +38,11 @@ ALL = {
 
 # As in `tf.data`, where the functions run.
 ALL_IN_GRAPH = {
-    "images": lambda seed: augment.augment_images(tf.constant(pictures()), seed),
-    "texts": lambda seed: augment.augment_texts(
+    "images": lambda seed: operators.augment_images(tf.constant(pictures()), seed),
+    "texts": lambda seed: operators.augment_texts(
         tf.constant(encode_text(["a plain and rather long phrase of letters"] * 4)), seed
     ),
-    "clips": lambda seed: augment.cut_clips(
+    "clips": lambda seed: operators.cut_clips(
         tf.constant(tone()), tf.zeros(4, tf.int32), tf.fill([4], 4_000), seed,
         samples=6_000, noise_db=(20.0, 20.0),
     ),
@@ -67,13 +68,15 @@ def test_every_draw_depends_on_the_seed(monkeypatch):
     texts = encode_text(["a plain and rather long phrase of letters"] * 4)
     silent = dict(batch=4, noise_db=(200.0, 200.0))
     alone = {
-        "drop": lambda seed: augment.augment_texts(texts, seed, replace=0.0, drop=0.3),
-        "replace": lambda seed: augment.augment_texts(texts, seed, drop=0.0, replace=0.3) == texts,
+        "drop": lambda seed: operators.augment_texts(texts, seed, replace=0.0, drop=0.3),
+        "replace": lambda seed: (
+            operators.augment_texts(texts, seed, drop=0.0, replace=0.3) == texts
+        ),
         "clip": lambda seed: cut(seed, rate=(1.0, 1.0), **silent),
         "rate": lambda seed: (cut(seed, **silent) != 0).sum(1),
-        "pose": lambda seed: augment.augment_images(pictures(), seed),
+        "pose": lambda seed: operators.augment_images(pictures(), seed),
     }
-    monkeypatch.setattr(augment, "_augment_colours", lambda pixels, seed, grey: pixels)
+    monkeypatch.setattr(operators, "_augment_colours", lambda pixels, seed, grey: pixels)
     for name, draw in alone.items():
         first, *others = (np.asarray(draw(tf.constant(s))) for s in ([3, 5], [3, 6], [4, 5]))
         assert all((other != first).any() for other in others), name
@@ -90,7 +93,7 @@ def test_samples_of_a_batch_differ(kind):
 
 
 def test_images_keep_shape_dtype_and_range():
-    images = augment.augment_images(pictures(64), SEED)
+    images = operators.augment_images(pictures(64), SEED)
     assert images.dtype == tf.uint8 and images.shape == (64, 16, 16, 3)
     values = images.numpy()
     assert values.min() < 40 and values.max() > 240  # no change of scale by 255
@@ -101,11 +104,11 @@ def test_images_keep_shape_dtype_and_range():
 
 def moments(monkeypatch, batch=300, **options):
     """Area, and the centre's and the long side's place, of a bar whose colours are kept."""
-    monkeypatch.setattr(augment, "_augment_colours", lambda pixels, seed, grey: pixels)
+    monkeypatch.setattr(operators, "_augment_colours", lambda pixels, seed, grey: pixels)
     bar = np.full((batch, 64, 64, 3), 255, "uint8")
     bar[:, 30:34, 22:42] = 0  # in the middle, 4 high and 20 wide
     options = dict(rotation=1e-6, scale=(1.0, 1.0), shift=1e-6) | options
-    ink = 1 - augment.augment_images(bar, SEED, **options).numpy()[..., 0] / 255.0
+    ink = 1 - operators.augment_images(bar, SEED, **options).numpy()[..., 0] / 255.0
     area = ink.sum((1, 2))
     y, x = np.mgrid[:64, :64] - 31.5
     centre = np.stack([(ink * axis).sum((1, 2)) / area for axis in (y, x)])
@@ -136,18 +139,18 @@ def test_rotation_scale_and_shift(monkeypatch):
 
 
 def test_half_of_the_pictures_are_mirrored(monkeypatch):
-    monkeypatch.setattr(augment, "_augment_colours", lambda pixels, seed, grey: pixels)
+    monkeypatch.setattr(operators, "_augment_colours", lambda pixels, seed, grey: pixels)
     left = np.full((400, 16, 16, 3), 255, "uint8")
     left[:, 5:11, :6] = 0
-    images = augment.augment_images(left, SEED, rotation=0.01, shift=0.01).numpy()
+    images = operators.augment_images(left, SEED, rotation=0.01, shift=0.01).numpy()
     mirrored = images[:, :, :8].mean((1, 2, 3)) > images[:, :, 8:].mean((1, 2, 3))
     assert abs(mirrored.mean() - 0.5) < 0.125  # five standard deviations
 
 
 def test_grey():
     """`grey=1` takes all colour, save for the light from one side: in the mean, no hue."""
-    coloured = augment.augment_images(pictures(64), SEED, grey=0.0).numpy().astype(float)
-    greyed = augment.augment_images(pictures(64), SEED, grey=1.0).numpy().astype(float)
+    coloured = operators.augment_images(pictures(64), SEED, grey=0.0).numpy().astype(float)
+    greyed = operators.augment_images(pictures(64), SEED, grey=1.0).numpy().astype(float)
     ink = [images[:, 6:9, 6:8].mean((1, 2)) for images in (coloured, greyed)]
     vivid, dull = (np.ptp(colour, axis=1).mean() for colour in ink)
     assert dull < 0.5 * vivid
@@ -159,7 +162,7 @@ def test_grey():
 def test_texts_keep_shape_and_dtype_and_are_never_empty():
     texts = encode_text(["a", "ab", "clé à molette", "ウサギ", "long phrase, with words"], 30)
     for k in range(20):
-        result = augment.augment_texts(texts, tf.constant([0, k]), drop=0.95)
+        result = operators.augment_texts(texts, tf.constant([0, k]), drop=0.95)
         assert result.dtype == tf.uint8 and result.shape == texts.shape
         values = result.numpy()
         assert (values[:, 0] > 0).all()
@@ -169,32 +172,32 @@ def test_texts_keep_shape_and_dtype_and_are_never_empty():
 
 def test_texts_unchanged_at_rate_zero():
     texts = encode_text(["a plain phrase", "clé à molette", "ウサギ", ""], 20)
-    result = augment.augment_texts(texts, SEED, replace=0.0, drop=0.0)
+    result = operators.augment_texts(texts, SEED, replace=0.0, drop=0.0)
     np.testing.assert_array_equal(result, texts)
 
 
 def test_rates_of_misspelling():
     """Ten thousand letters: five standard deviations are 0.015 and less."""
     texts = encode_text(["m" * 100] * 100)
-    replaced = augment.augment_texts(texts, SEED, replace=0.08, drop=0.0).numpy()
+    replaced = operators.augment_texts(texts, SEED, replace=0.08, drop=0.0).numpy()
     share = (replaced != ord("m")).mean()
     assert abs(share - 0.08 * 25 / 26) < 0.015  # one in 26 draws is the letter itself
     assert set(replaced.ravel()) == set(range(ord("a"), ord("z") + 1))
-    dropped = augment.augment_texts(texts, SEED, replace=0.0, drop=0.06).numpy()
+    dropped = operators.augment_texts(texts, SEED, replace=0.0, drop=0.06).numpy()
     # The first byte always stays.
     assert abs((dropped == 0).mean() - 0.06 * 0.99) < 0.015
 
 
 def test_only_ascii_letters_are_replaced():
     texts = encode_text(["42 clés, ウサギ!"] * 50)
-    result = augment.augment_texts(texts, SEED, replace=1.0, drop=0.0).numpy()
+    result = operators.augment_texts(texts, SEED, replace=1.0, drop=0.0).numpy()
     letters = np.isin(texts, list(b"cls"))
     np.testing.assert_array_equal(result[~letters], texts[~letters])
     assert (result[letters] != texts[letters]).mean() > 0.9
 
 
 def test_kept_bytes_keep_their_order():
-    [text] = decode_text(augment.augment_texts(encode_text(["abcdefgh" * 3]), SEED, drop=0.3,
+    [text] = decode_text(operators.augment_texts(encode_text(["abcdefgh" * 3]), SEED, drop=0.3,
                                                replace=0.0))  # fmt: skip
     rest = iter("abcdefgh" * 3)
     assert 5 < len(text) < 24 and all(letter in rest for letter in text)
@@ -280,7 +283,7 @@ def test_longer_clips_are_cut():
 def test_each_clip_comes_from_its_place():
     speech = np.repeat(np.int16([1_000, 8_000, 16_000]), 2_000)
     starts, lengths = np.int32([0, 2_000, 4_000]), np.int32([2_000, 2_000, 2_000])
-    clean = augment.cut_clips(
+    clean = operators.cut_clips(
         speech, starts, lengths, SEED, samples=3_000, noise_db=(200.0, 200.0), rate=(1.0, 1.0)
     ).numpy()
     for row, level in zip(clean, (1_000, 8_000, 16_000), strict=True):

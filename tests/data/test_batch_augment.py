@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.data.batch_augment import mix_up, spec_augment
+from mmzoo.data.augment.batches import mix_up, spec_augment
 
 DRAW = np.random.default_rng(0)
 MELS = DRAW.normal(size=(40, 50, 32)).astype("float32")

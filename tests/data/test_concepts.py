@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmzoo.data import concepts, decode_text
+from mmzoo.data import concept128, decode_text
 
 CLASSES = json.loads((Path(__file__).parents[2] / "tools/concept128_classes.json").read_text())
 FILES = ["images.zip", "index.json", "speech.ogg", "texts.json.gz"]
-INDEX = json.loads((concepts.ASSET / "index.json").read_text())
+INDEX = json.loads((concept128.ASSET / "index.json").read_text())
 KINDS = ("image", "text", "audio")
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return concepts.draw_samples("test")
+    return concept128.draw_samples("test")
 
 
 def labels_of(sources, kind):
@@ -30,45 +30,45 @@ def labels_of(sources, kind):
 
 
 def test_asset_verifies():
-    concepts.verify_asset()
-    lines = (concepts.ASSET / "SHA256SUMS").read_text().splitlines()
+    concept128.verify_asset()
+    lines = (concept128.ASSET / "SHA256SUMS").read_text().splitlines()
     assert sorted(line.split()[1] for line in lines) == FILES
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_flipped_bit_is_named(tmp_path, monkeypatch, name):
-    shutil.copytree(concepts.ASSET, tmp_path / "asset")
-    monkeypatch.setattr(concepts, "ASSET", tmp_path / "asset")
-    concepts.verify_asset()
+    shutil.copytree(concept128.ASSET, tmp_path / "asset")
+    monkeypatch.setattr(concept128.dataset, "ASSET", tmp_path / "asset")
+    concept128.verify_asset()
     data = bytearray((tmp_path / "asset" / name).read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "asset" / name).write_bytes(data)
     match = f"Expected SHA-256 [0-9a-f]{{64}} of {name}. Received: [0-9a-f]{{64}}. Reinstall"
     with pytest.raises(ValueError, match=match):
-        concepts.verify_asset()
+        concept128.verify_asset()
     (tmp_path / "asset" / name).unlink()
     with pytest.raises(ValueError, match=f"of {name}. Received: no file"):
-        concepts.verify_asset()
+        concept128.verify_asset()
 
 
 def test_checksum_names_the_data(tmp_path, monkeypatch):
-    before = concepts.checksum()
+    before = concept128.checksum()
     assert len(before) == 64 and int(before, 16)
-    sums = (concepts.ASSET / "SHA256SUMS").read_text()
+    sums = (concept128.ASSET / "SHA256SUMS").read_text()
     (tmp_path / "SHA256SUMS").write_text("f" + sums[1:] if sums[0] != "f" else "0" + sums[1:])
-    monkeypatch.setattr(concepts, "ASSET", tmp_path)
-    assert concepts.checksum() != before
+    monkeypatch.setattr(concept128.dataset, "ASSET", tmp_path)
+    assert concept128.checksum() != before
 
 
 def test_sizes():
-    size = {name: (concepts.ASSET / name).stat().st_size for name in FILES}
+    size = {name: (concept128.ASSET / name).stat().st_size for name in FILES}
     assert 7_000_000 < size["speech.ogg"] <= 8_000_000
     assert 800_000 < size["images.zip"] <= 1_200_000
     assert sum(size.values()) < 10_000_000
 
 
 def test_classes():
-    assert concepts.class_names() == CLASSES["concepts"]
+    assert concept128.class_names() == CLASSES["concepts"]
     assert len(set(CLASSES["concepts"])) == 128
 
 
@@ -77,26 +77,26 @@ def test_classes():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_source_stands_in_two_splits(kind):
-    found = [source for split in concepts.SPLITS for source in INDEX["splits"][split][kind]]
+    found = [source for split in concept128.SPLITS for source in INDEX["splits"][split][kind]]
     assert len(found) == len(set(found)) >= 9 - (kind == "image")
-    assert all(INDEX["splits"][split][kind] for split in concepts.SPLITS)
+    assert all(INDEX["splits"][split][kind] for split in concept128.SPLITS)
 
 
 def test_every_source_is_in_the_asset():
     """What the rule names is there, and nothing more: a source of no split would be waste."""
-    with zipfile.ZipFile(concepts.ASSET / "images.zip") as archive:
+    with zipfile.ZipFile(concept128.ASSET / "images.zip") as archive:
         vendors = {name.split("/")[0] for name in archive.namelist()}
     voices = {name.split("+")[1] for name in INDEX["speech_lengths"]}
     for kind, found in (("image", vendors), ("audio", voices)):
-        assert found == {s for split in concepts.SPLITS for s in INDEX["splits"][split][kind]}
+        assert found == {s for split in concept128.SPLITS for s in INDEX["splits"][split][kind]}
 
 
 def test_splits_load_their_own_sources_only():
     """From the sizes: pictures of each vendor, and the samples of each voice."""
-    with zipfile.ZipFile(concepts.ASSET / "images.zip") as archive:
+    with zipfile.ZipFile(concept128.ASSET / "images.zip") as archive:
         vendors = [name.split("/")[0] for name in archive.namelist()]
-    for split in concepts.SPLITS:
-        rule, sources = INDEX["splits"][split], concepts.load_sources(split)
+    for split in concept128.SPLITS:
+        rule, sources = INDEX["splits"][split], concept128.load_sources(split)
         assert len(sources.images) == sum(vendor in rule["image"] for vendor in vendors)
         lengths = [n for name, lengths in INDEX["speech_lengths"].items() for n in lengths
                    if name.split("+")[1] in rule["audio"]]  # fmt: skip
@@ -108,8 +108,8 @@ def test_splits_load_their_own_sources_only():
         ]:  # fmt: skip
             first, count = sources.first[kind], sources.count[kind]
             assert count.sum() == len(items) and (first == np.cumsum(count) - count).all()
-    missing = {split: (concepts.load_sources(split).count["image"] == 0).sum()
-               for split in concepts.SPLITS}  # fmt: skip
+    missing = {split: (concept128.load_sources(split).count["image"] == 0).sum()
+               for split in concept128.SPLITS}  # fmt: skip
     assert missing == {"train": 0, "validation": 32, "test": 0}
 
 
@@ -126,9 +126,9 @@ def test_no_test_picture_is_a_near_copy_of_a_training_picture():
     the median of the nearest is 0.65 and 0.59. A dimmed copy has 0.9997 and more, one that
     is blurred by half a pixel too 0.98 in the median; two vendors' one bar ("minus") 0.984.
     """
-    test = concepts.load_sources("test").images
+    test = concept128.load_sources("test").images
     for split in ("train", "validation"):
-        other = standardized(concepts.load_sources(split).images)
+        other = standardized(concept128.load_sources(split).images)
         for pictures in (test, test[:, :, ::-1]):
             nearest = (standardized(pictures) @ other.T).max(1)
             assert nearest.max() < 0.94
@@ -136,7 +136,7 @@ def test_no_test_picture_is_a_near_copy_of_a_training_picture():
 
 
 def test_the_leak_check_would_see_a_leak():
-    train = concepts.load_sources("train").images
+    train = concept128.load_sources("train").images
     dimmed = (train * 0.8 + 10).astype("uint8")
     blurred = dimmed // 2 + np.roll(dimmed, 1, 2) // 2
     for copies, share in [(dimmed, 1), (blurred, 0.95)]:
@@ -144,11 +144,11 @@ def test_the_leak_check_would_see_a_leak():
         assert (nearest > 0.94).mean() >= share
 
 
-@pytest.mark.parametrize("split", concepts.SPLITS)
+@pytest.mark.parametrize("split", concept128.SPLITS)
 def test_phrases_belong_to_their_class(split):
     """Each class' phrases are those that the asset gives it, in a language of the split."""
-    texts = json.loads(gzip.decompress((concepts.ASSET / "texts.json.gz").read_bytes()))
-    rule, sources = INDEX["splits"][split], concepts.load_sources(split)
+    texts = json.loads(gzip.decompress((concept128.ASSET / "texts.json.gz").read_bytes()))
+    rule, sources = INDEX["splits"][split], concept128.load_sources(split)
     phrases, labels = decode_text(sources.phrases), labels_of(sources, "text")
 
     def plain(text):
@@ -157,7 +157,7 @@ def test_phrases_belong_to_their_class(split):
 
     allowed = {
         label: {plain(phrase) for language in rule["text"] for phrase in texts[language][concept]}
-        for label, concept in enumerate(concepts.class_names())
+        for label, concept in enumerate(concept128.class_names())
     }
     for phrase, label in zip(phrases, labels, strict=True):
         assert any(full.startswith(plain(phrase)) for full in allowed[label]), phrase
@@ -167,12 +167,12 @@ def test_phrases_belong_to_their_class(split):
 
 def test_speech_is_cut_where_the_clips_are():
     """Against a plain read of the whole recording, without seeking."""
-    whole, rate = soundfile.read(concepts.ASSET / "speech.ogg", dtype="int16")
-    assert rate == concepts.SAMPLE_RATE == INDEX["speech_sample_rate"]
+    whole, rate = soundfile.read(concept128.ASSET / "speech.ogg", dtype="int16")
+    assert rate == concept128.SAMPLE_RATE == INDEX["speech_sample_rate"]
     names = list(INDEX["speech_lengths"])
     total = [sum(INDEX["speech_lengths"][name]) for name in names]
     assert len(whole) == sum(total)
-    sources = concepts.load_sources("test")
+    sources = concept128.load_sources("test")
     voices = [name for name in names if name.split("+")[1] in INDEX["splits"]["test"]["audio"]]
     assert len(voices) == 16
     for label in (0, 57, 127):
@@ -192,7 +192,7 @@ def test_speech_is_cut_where_the_clips_are():
 def test_unknown_split():
     match = r"`split` must be one of \('train', 'validation', 'test'\). Received: split='dev'"
     with pytest.raises(ValueError, match=match):
-        concepts.load_sources("dev")
+        concept128.load_sources("dev")
 
 
 # The samples.
@@ -205,7 +205,7 @@ def test_samples(drawn):
     assert found == {
         "image": ((1_024, 64, 64, 3), "uint8"),
         "text": ((1_024, 48), "uint8"),
-        "audio": ((1_024, concepts.AUDIO_SAMPLES), "float32"),
+        "audio": ((1_024, concept128.AUDIO_SAMPLES), "float32"),
     }
     audio = inputs["audio"]
     assert np.isfinite(audio).all() and np.abs(audio).max() <= 1
@@ -217,20 +217,20 @@ def test_samples(drawn):
 
 
 def test_samples_are_the_same_again(drawn):
-    inputs, labels = concepts.draw_samples("test")
-    concepts.load_sources.cache_clear()
-    anew, _ = concepts.draw_samples("test")
+    inputs, labels = concept128.draw_samples("test")
+    concept128.load_sources.cache_clear()
+    anew, _ = concept128.draw_samples("test")
     for name, value in drawn[0].items():
         np.testing.assert_array_equal(inputs[name], value)
         np.testing.assert_array_equal(anew[name], value)
     np.testing.assert_array_equal(labels, drawn[1])
-    other, _ = concepts.draw_samples("test", seed=129)
+    other, _ = concept128.draw_samples("test", seed=129)
     assert all((other[name] != value).any() for name, value in drawn[0].items())
 
 
 def test_samples_come_from_their_class(drawn):
     inputs, labels = drawn
-    sources = concepts.load_sources("test")
+    sources = concept128.load_sources("test")
     for name, items in (("image", sources.images), ("text", sources.phrases)):
         used = set()
         for row, label in zip(inputs[name], labels, strict=True):
@@ -242,8 +242,8 @@ def test_samples_come_from_their_class(drawn):
 
 
 def test_validation_leaves_out_what_it_can_not_show():
-    inputs, labels = concepts.draw_samples("validation", per_class=1)
-    count = concepts.load_sources("validation").count["image"]
+    inputs, labels = concept128.draw_samples("validation", per_class=1)
+    count = concept128.load_sources("validation").count["image"]
     assert labels.tolist() == np.flatnonzero(count).tolist() and len(labels) == 96
     assert {len(value) for value in inputs.values()} == {96}
 
@@ -267,7 +267,7 @@ def find_clip(row, sources, label):
 def test_noise_is_at_5_db(drawn):
     """Clips are found in the sources by correlation, and taken off: what is left is noise."""
     inputs, labels = drawn
-    sources = concepts.load_sources("test")
+    sources = concept128.load_sources("test")
     ratios, leads = [], []
     for k in range(0, 1_024, 17):
         row = inputs["audio"][k].astype("float64")

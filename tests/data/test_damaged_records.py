@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from mmzoo.data import beam_jobs, readers
-from mmzoo.data.beam_jobs import JobError, run_jobs
+from mmzoo.data import readers
+from mmzoo.data.beam import jobs
+from mmzoo.data.beam.jobs import JobError, run_jobs
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.records import check_shard, describe_records, read_shard
 
@@ -67,7 +68,7 @@ def test_a_job_that_fails_says_so_in_one_line(folder, capfd):
     with pytest.raises(JobError, match="record 6 is damaged.*What is done stays") as found:
         run_jobs(job, [0, 1, 2])
     assert "\n" not in str(found.value) and "damaged" in str(found.value.__cause__)
-    assert "Traceback" not in capfd.readouterr().err and not beam_jobs._FAILED
+    assert "Traceback" not in capfd.readouterr().err and not jobs._FAILED
 
 
 def test_an_error_of_another_process_is_found_in_its_text(monkeypatch):
@@ -81,15 +82,15 @@ def test_an_error_of_another_process_is_found_in_its_text(monkeypatch):
 
 COMMAND = """
 import sys
-import mmzoo.cli, mmzoo.__main__
+import mmzoo.cli.app, mmzoo.cli.main
 from mmzoo.data.beam_jobs import run_jobs
 from mmzoo.data.records import read_shard
 
-@mmzoo.cli.app.command()
+@mmzoo.cli.app.app.command()
 def damaged(path: str) -> None:
     run_jobs(lambda number: list(read_shard(path)), [0])
 
-mmzoo.__main__.main()
+mmzoo.cli.main.main()
 """
 
 

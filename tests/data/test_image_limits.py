@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mmzoo.data import media
-from mmzoo.data.media import MAX_PIXELS, MediaError, as_size, check_image, read_image
+from mmzoo.data.media import images
+from mmzoo.data.media.images import MAX_PIXELS, MediaError, as_size, check_image, read_image
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -58,7 +58,7 @@ def test_large_pictures_are_scaled_on_load(monkeypatch, tmp_path, kind, mode):
     path = tmp_path / "a.img"
     path.write_bytes(data)
     expected = read_image(data, (20, 20)).astype(int)
-    monkeypatch.setattr(media, "SCALED_FROM", 100_000)
+    monkeypatch.setattr(images, "SCALED_FROM", 100_000)
     for source in (data, path):
         assert np.abs(read_image(source, 20) - expected).max() <= 8
         assert check_image(data, "a") == ((800, 400) if options else (400, 800))
@@ -67,7 +67,7 @@ def test_large_pictures_are_scaled_on_load(monkeypatch, tmp_path, kind, mode):
 
 
 def test_16_bit_and_float_pictures_are_scaled_too(monkeypatch):
-    monkeypatch.setattr(media, "SCALED_FROM", 100)
+    monkeypatch.setattr(images, "SCALED_FROM", 100)
     deep = Image.fromarray(np.full((99, 201), 257 * 40, "uint16"))
     assert (read_image(encode(deep, "PNG"), (4, 8)) == 40).all()
     deep = Image.fromarray(np.full((99, 201), 0.5, "float32"))

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from mmzoo.data.manifest import ManifestError, SkippedRow, load_manifest
+from mmzoo.data.tables.manifest import ManifestError, SkippedRow, load_manifest
 from mmzoo.data.text import decode_text
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from PIL import Image, ImageFile
 
-from mmzoo.data.media import IMAGE_FITS, MediaError, inside, read_audio, read_image
+from mmzoo.data.media.images import IMAGE_FITS, MediaError, inside, read_audio, read_image
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

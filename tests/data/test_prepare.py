@@ -15,13 +15,13 @@ import soundfile
 import tensorflow as tf
 from PIL import Image
 
-from mmzoo.data import concepts
-from mmzoo.data.beam_jobs import JobError
-from mmzoo.data.job_folder import JobFolderError
-from mmzoo.data.manifest import ManifestError
+from mmzoo.data import concept128
+from mmzoo.data.beam.job_folder import JobFolderError
+from mmzoo.data.beam.jobs import JobError
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.prepare import shard as shards
-from mmzoo.place_lock import PlaceInUseError
+from mmzoo.data.tables.manifest import ManifestError
+from mmzoo.io.place_lock import PlaceInUseError
 
 pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 ROWS = 23
@@ -31,13 +31,13 @@ ROWS = 23
 def corpus(tmp_path_factory):
     """A folder of real pictures and sounds, and the rows of a manifest of them."""
     folder = tmp_path_factory.mktemp("corpus")
-    inputs, labels = concepts.draw_samples("test", 1)
+    inputs, labels = concept128.draw_samples("test", 1)
     rows = []
     for k in range(ROWS):
         Image.fromarray(inputs["image"][k]).save(folder / f"{k}.png")
         soundfile.write(folder / f"{k}.wav", inputs["audio"][k], 16_000)
         rows.append({"id": f"s{k}", "image": f"{k}.png", "audio": f"{k}.wav", "text": f"word {k}",
-                     "label": concepts.class_names()[labels[k]]})  # fmt: skip
+                     "label": concept128.class_names()[labels[k]]})  # fmt: skip
     return folder, rows, inputs
 
 
@@ -50,7 +50,7 @@ def write(folder, rows, name="manifest.jsonl"):
 def records(out):
     """The features of every record, in order."""
     found = []
-    for shard in json.loads((out / "dataset.json").read_text())["shards"]:
+    for shard in json.loads((out / "concept128.json").read_text())["shards"]:
         for content in tf.data.TFRecordDataset(str(out / shard["name"])).as_numpy_iterator():
             features = tf.train.Example.FromString(content).features.feature
             found.append(
@@ -67,7 +67,7 @@ def test_records_hold_what_the_files_do(corpus, tmp_path):
     folder, rows, inputs = corpus
     made = prepare_dataset(write(folder, rows), tmp_path / "out", rows_per_shard=10)
     assert [s["records"] for s in made["shards"]] == [10, 10, 3] and made["records"] == ROWS
-    assert made == json.loads((tmp_path / "out/dataset.json").read_text())
+    assert made == json.loads((tmp_path / "out/concept128.json").read_text())
     assert made["dead"] == 0 and (tmp_path / "out/dead_letter.jsonl").read_text() == ""
     found = records(tmp_path / "out")
     assert [record["id"].decode() for record in found] == [row["id"] for row in rows]
@@ -140,7 +140,7 @@ def test_a_fault_goes_to_the_dead_letter(corpus, tmp_path):
     wrong = [{**rows[k + 1], **change} for k, (change, *_) in enumerate(faults)]
     manifest = write(folder, [rows[0], *wrong, rows[-1]], "wrong.jsonl")
     made = prepare_dataset(
-        manifest, tmp_path / "out", rows_per_shard=5, classes=concepts.class_names()
+        manifest, tmp_path / "out", rows_per_shard=5, classes=concept128.class_names()
     )
     dead = [json.loads(line) for line in (tmp_path / "out/dead_letter.jsonl").open()]
     assert made["dead"] == len(dead) == len(faults) and made["records"] == 2
@@ -188,7 +188,7 @@ def test_killed_it_goes_on_and_ends_the_same(corpus, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     ready = sorted(work.glob("job-*.json"))
-    assert 3 <= len(ready) < 12 and not (tmp_path / "cut/dataset.json").exists()
+    assert 3 <= len(ready) < 12 and not (tmp_path / "cut/concept128.json").exists()
     assert list((tmp_path / "cut").glob(".data-*"))  # one was being written
     first = json.loads(ready[0].read_text())["name"]
     (tmp_path / "cut" / first).write_bytes(b"damaged since")
@@ -216,7 +216,7 @@ def test_an_end_that_was_killed_is_tidied(tmp_path):
     made = prepare_dataset(tmp_path / "m.csv", tmp_path / "out")
     before = content(tmp_path / "out")
     (tmp_path / "out/.work").mkdir()
-    for name in ("data-00000-of-00001.tfrecord", "dead_letter.jsonl", "dataset.json"):
+    for name in ("data-00000-of-00001.tfrecord", "dead_letter.jsonl", "concept128.json"):
         (tmp_path / f"out/.{name}.k3_a").mkdir()
         (tmp_path / f"out/.{name}.k3_a/{name}").touch()
     assert prepare_dataset(tmp_path / "m.csv", tmp_path / "out") == made

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mmzoo.data.manifest import ManifestError
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.data.records import read_shard
+from mmzoo.data.tables.manifest import ManifestError
 
 pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from mmzoo.data.rand_augment import OPERATIONS, rand_augment
+from mmzoo.data.augment.rand_augment import OPERATIONS, rand_augment
 
 KEY = tf.constant([3, 7])
 DRAW = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import soundfile
 import tensorflow as tf
 from PIL import Image
 
-from mmzoo.data import concepts, read_image, readers
-from mmzoo.data.media import IMAGE_FITS
+from mmzoo.data import concept128, read_image, readers
+from mmzoo.data.media.images import IMAGE_FITS
 from mmzoo.data.prepare import prepare_dataset
 
 pytest.importorskip("apache_beam", reason="pip install -e '.[beam]'")
@@ -20,7 +20,7 @@ ROWS = 25
 
 @pytest.fixture(scope="module")
 def samples():
-    inputs, labels = concepts.draw_samples("test", 1)
+    inputs, labels = concept128.draw_samples("test", 1)
     return {m: inputs[m][:ROWS] for m in inputs}, labels[:ROWS]
 
 
@@ -40,7 +40,7 @@ def folder(samples, tmp_path_factory):
 
 
 def ids(dataset):
-    return [record["id"].decode() for record in dataset.as_numpy_iterator()]
+    return [record["id"].decode() for record in concept128.as_numpy_iterator()]
 
 
 def test_records_come_in_order_with_what_is_there(folder):
@@ -221,7 +221,7 @@ def test_some_modalities_alone(folder):
 
 
 def test_what_is_wrong_is_said(folder, tmp_path):
-    with pytest.raises(ValueError, match="without dataset.json"):
+    with pytest.raises(ValueError, match="without concept128.json"):
         readers.read_records(tmp_path)
     with pytest.raises(ValueError, match="Take fewer workers"):
         readers.read_records(folder, shard=(0, 26))
@@ -234,7 +234,7 @@ def test_what_is_wrong_is_said(folder, tmp_path):
         readers.read_parquet(tmp_path / "x.parquet")
     other = tmp_path / "other"
     other.mkdir()
-    (other / "dataset.json").write_text('{"schema": 2}')
+    (other / "concept128.json").write_text('{"schema": 2}')
     with pytest.raises(ValueError, match="Expected a data set of schema 1. Received: 2"):
         readers.read_records(other)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmzoo.data import audio
-from mmzoo.data.audio import read_audio
-from mmzoo.data.media_files import MediaError
+from mmzoo.data.media import audio
+from mmzoo.data.media.audio import read_audio
+from mmzoo.data.media.media_files import MediaError
 
 WAVE = 0.3 * np.sin(np.arange(32_000) * 0.1)
 

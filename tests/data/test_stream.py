@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.data import augment, concepts, encode_text
-from mmzoo.data.stream import training_stream
+from mmzoo.data import concept128, encode_text
+from mmzoo.data.augment import operators
+from mmzoo.data.concept128.stream import training_stream
 
 CLASSES = 12
 
@@ -21,7 +22,7 @@ def small_sources(classes=CLASSES):
     images[:, 4:12, 4:12] = (5 * label["image"])[:, None, None, None]
     clips = len(label["audio"])
     lengths = rng.integers(300, 600, clips).astype("int32")
-    return concepts.Sources(
+    return concept128.Sources(
         images=images,
         phrases=encode_text([12 * chr(ord("a") + k) for k in label["text"]], 12),
         speech=(8_000 * rng.standard_normal(lengths.sum())).clip(-32_768, 32_767).astype("int16"),
@@ -54,7 +55,7 @@ def test_batches():
         assert label.shape == (5,) and label.dtype == np.int32
         assert inputs["image"].shape == (5, 16, 16, 3) and inputs["image"].dtype == np.uint8
         assert inputs["text"].shape == (5, 12) and inputs["text"].dtype == np.uint8
-        assert inputs["audio"].shape == (5, concepts.AUDIO_SAMPLES)
+        assert inputs["audio"].shape == (5, concept128.AUDIO_SAMPLES)
         assert inputs["audio"].dtype == np.float32 and np.abs(inputs["audio"]).max() <= 1
         assert (inputs["text"][:, 0] > 0).all()
     assert sorted(spec[0]) == ["audio", "image", "text"]
@@ -136,9 +137,9 @@ def four_of_one_class():
 
 def test_items_of_a_class_are_drawn_evenly_and_apart(monkeypatch):
     """800 draws: each of four items in each modality, and each pair of items, as often."""
-    monkeypatch.setattr(augment, "augment_images", lambda images, seed: images[:, 0, 0, 0])
-    monkeypatch.setattr(augment, "augment_texts", lambda texts, seed: texts[:, 0])
-    monkeypatch.setattr(augment, "cut_clips", lambda speech, starts, *_, **__: starts)
+    monkeypatch.setattr(operators, "augment_images", lambda images, seed: images[:, 0, 0, 0])
+    monkeypatch.setattr(operators, "augment_texts", lambda texts, seed: texts[:, 0])
+    monkeypatch.setattr(operators, "cut_clips", lambda speech, starts, *_, **__: starts)
     stream = training_stream(four_of_one_class(), 40)
     drawn = {m: [] for m in ("image", "text", "audio")}
     for inputs, _ in batches(stream, 20):
@@ -164,11 +165,11 @@ def test_every_batch_is_augmented_anew():
 
 def test_real_sources():
     """One batch of the recipe's own stream: every class of the 128 once."""
-    stream = training_stream(concepts.load_sources("train"), 128, seed=1)
+    stream = training_stream(concept128.load_sources("train"), 128, seed=1)
     [(inputs, label)] = batches(stream, 1)
     assert np.sort(label).tolist() == list(range(128))
     assert inputs["image"].shape == (128, 64, 64, 3)
-    assert inputs["text"].shape == (128, concepts.TEXT_BYTES) and (inputs["text"][:, 0] > 0).all()
+    assert inputs["text"].shape == (128, concept128.TEXT_BYTES) and (inputs["text"][:, 0] > 0).all()
     assert (np.abs(inputs["audio"]).max(1) > 0.1).all()
 
 

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from mmzoo.data import load_manifest
-from mmzoo.data.labels import Classes, class_name, similar_names
-from mmzoo.data.media_files import MediaError, inside
+from mmzoo.data.media.media_files import MediaError, inside
 from mmzoo.data.prepare.plan import make_plan
-from mmzoo.data.rows import ManifestWarning
-from mmzoo.data.tables import ManifestError
+from mmzoo.data.tables.labels import Classes, class_name, similar_names
+from mmzoo.data.tables.reader import ManifestError
+from mmzoo.data.tables.rows import ManifestWarning
 from mmzoo.data.text import decode_text
 
 NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
@@ -61,7 +61,7 @@ def test_labels_of_one_class(tmp_path, one, other):
         load_manifest(path, classes=[one, other])
 
 
-@pytest.mark.filterwarnings("ignore::mmzoo.data.rows.ManifestWarning")
+@pytest.mark.filterwarnings("ignore::mmzoo.data.tables.rows.ManifestWarning")
 def test_labels_of_several_classes_that_look_alike(tmp_path):
     labels = ["Cat", "cat", "CAT", "ice_cream", "ice cream", "ｃat", "dog"]
     data = both(write(tmp_path, "text,label\n" + "".join(f"a,{name}\n" for name in labels)))

@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from mmzoo import encoders, export, fusion
 from mmzoo.data import encode_text
-from mmzoo.encoders.audio import PoolMask
+from mmzoo.encoders.audio_encoders import PoolMask
 from mmzoo.encoders.blocks import ApplyMask, MaskedPooling
-from mmzoo.encoders.image import AllTrue
-from mmzoo.encoders.text import ByteTokens
-from mmzoo.export.conformance import (
+from mmzoo.encoders.image_encoders import AllTrue
+from mmzoo.encoders.text_encoders import ByteTokens
+from mmzoo.export.testing.layer_checks import (
     FORMATS,
     assert_near,
     check_gradients,

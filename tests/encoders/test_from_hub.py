@@ -13,7 +13,7 @@ from hub import modules
 from hub.modules import function_module
 
 from mmzoo import encoders
-from mmzoo.export.conformance import assert_near, check_gradients, check_parity
+from mmzoo.export.testing.layer_checks import assert_near, check_gradients, check_parity
 from mmzoo.hub import Contract, Input, Outputs, catalogue, publish
 from mmzoo.hub.towers import tower_contract
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from mmzoo.data import encode_text
-from mmzoo.evaluation.report import write_report
+from mmzoo.evaluation.report.writer import write_report
 
 CLASSES = [f"class {c}" for c in "ABCDEFGHIJ"]
 METRICS = {

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmzoo.evaluation.bakeoff import best, compare_late, interval, paired_difference, verdict
+from mmzoo.evaluation.bakeoff.results import (
+    best,
+    compare_late,
+    interval,
+    paired_difference,
+    verdict,
+)
 
 
 def entry(kind, family, accuracy, validation=None):

@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from mmzoo.evaluation import figures
 from mmzoo.evaluation.intervals import wilson_interval
+from mmzoo.evaluation.report import figures
 
 
 @pytest.mark.parametrize("accuracy, samples", [(0.0, 8), (0.25, 8), (0.951171875, 1024), (1.0, 3)])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmzoo.evaluation.labels import place_labels
+from mmzoo.evaluation.page.mark_labels import place_labels
 
 BOUNDS = (0, 0, 620, 340)
 

@@ -6,7 +6,7 @@ import pytest
 from report_cases import CLASSES, Tags, certificate, render, run, words
 
 from mmzoo.data import encode_text
-from mmzoo.evaluation.report import write_report
+from mmzoo.evaluation.report.writer import write_report
 
 EVIL = "<script>alert('x')</script>"
 

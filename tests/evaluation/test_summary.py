@@ -2,7 +2,7 @@
 
 import copy
 
-from mmzoo.evaluation.summary import print_certificate
+from mmzoo.evaluation.report.summary import print_certificate
 
 CHECK = {
     "signature": "portable", "batch": 3, "output": "p", "sizes": "samples", "holds": True,

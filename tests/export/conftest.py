@@ -32,10 +32,10 @@ def copy(exported, tmp_path):
 def trained():
     """A small SentencePiece unigram model."""
     sentencepiece = pytest.importorskip("sentencepiece")
-    from mmzoo.data import concepts
-    from mmzoo.export.samples import as_strings
+    from mmzoo.data import concept128
+    from mmzoo.export.samples.samples import as_strings
 
-    texts = concepts.draw_samples("train", 8)[0]["text"]
+    texts = concept128.draw_samples("train", 8)[0]["text"]
     lines = sorted({text.decode() for text in as_strings(texts)} | {"aaa aa a", "bbb bb"})
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

@@ -5,8 +5,8 @@ import numpy as np
 from keras import layers
 
 from mmzoo.encoders.blocks import MaskedPooling
-from mmzoo.encoders.text import ByteTokens
-from mmzoo.export.samples import Samples
+from mmzoo.encoders.text_encoders import ByteTokens
+from mmzoo.export.samples.samples import Samples
 
 WEIGHT = 0.71828127  # found again in the files by its bytes
 

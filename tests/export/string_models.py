@@ -5,11 +5,11 @@ import numpy as np
 from fuzzed_strings import fuzzed
 from keras import layers, ops
 
-from mmzoo.export.manifest import PATHS, STRINGS
+from mmzoo.export.bundle.formats import PATHS, STRINGS
+from mmzoo.export.convert.saved_model_writer import write_saved_model
+from mmzoo.export.convert.text_strings import write_strings
 from mmzoo.export.runtimes.process import run_artifact
-from mmzoo.export.strings import write_strings
-from mmzoo.export.to_saved_model import write_saved_model
-from mmzoo.export.tokens import split_tokenizers
+from mmzoo.export.surgery.tokenizers import split_tokenizers
 
 READERS = {"onnx-strings": "onnx with extensions", "tflite-strings": "tflite with tensorflow-text"}
 VOCABULARY = ["[PAD]", "x", "[UNK]", "[CLS]", "[SEP]", "red", "##dish", "cafe", ",", "日", "本",

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mmzoo.export import ParityError, bench, export_bundle, load_bundle
-from mmzoo.export.bench_checks import check_answers, checked_samples
-from mmzoo.export.manifest import write_sums
+from mmzoo.export import ParityError, export_bundle, load_bundle
+from mmzoo.export.bench import runner
+from mmzoo.export.bench.checks import check_answers, checked_samples
+from mmzoo.export.bundle.checksums import write_sums
 from mmzoo.export.runtimes import race
 from mmzoo.export.runtimes.process import RuntimeFailure
-from mmzoo.export.samples import Samples
-from mmzoo.files import sha256
+from mmzoo.export.samples.samples import Samples
+from mmzoo.io.files import sha256
 
 FORMATS = ("saved_model", "tflite", "onnx", "tflite-batch1", "tflite-dynamic")
 WEIGHT = 0.71828127  # found again in the files by its bytes
@@ -51,7 +52,7 @@ def exported(tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(exported):
     told = []
-    found = bench.bench_bundle(exported, rounds=1, seconds=0.01, tell=told.append)
+    found = runner.bench_bundle(exported, rounds=1, seconds=0.01, tell=told.append)
     assert sorted(told) == sorted(f"round 1 of 1: {name}" for name in FORMATS)
     return found
 
@@ -127,36 +128,36 @@ def test_a_wrong_artifact_is_refused(copy, name):
     flip_weight(copy / file, WEIGHT + 0.1)
     if name == "saved_model":  # variables have checksums of their own
         with pytest.raises(ValueError, match="saved_model/1/variables/.*: not as SHA256SUMS says"):
-            bench.bench_bundle(copy, formats=[name], rounds=1, seconds=0.01)
+            runner.bench_bundle(copy, formats=[name], rounds=1, seconds=0.01)
         return
     forge(copy)
     with pytest.raises(ParityError, match=rf"{name}, (mmzoo|bare), batch 1, output 'embedding'"):
-        bench.bench_bundle(copy, formats=[name], rounds=1, seconds=0.01)
+        runner.bench_bundle(copy, formats=[name], rounds=1, seconds=0.01)
 
 
 def test_a_changed_file_or_a_certificate_that_does_not_hold_is_refused(copy):
     card = copy / "MODEL_CARD.md"
     card.write_text(card.read_text() + "\n")
     with pytest.raises(ValueError, match="as it was certified.*MODEL_CARD.md: not as SHA256SUMS"):
-        bench.bench_bundle(copy)
+        runner.bench_bundle(copy)
     write_sums(copy)
     stored = json.loads((copy / "certificate.json").read_text())
     (copy / "certificate.json").write_text(json.dumps(stored | {"holds": False}))
     write_sums(copy)
     with pytest.raises(ValueError, match="its certificate does not hold"):
-        bench.bench_bundle(copy)
+        runner.bench_bundle(copy)
     (copy / "certificate.json").write_text(json.dumps(stored | {"manifest_sha256": "0"}))
     np.savez(copy / "reference.npz", nothing=np.zeros(1))
     write_sums(copy)
     with pytest.raises(ValueError, match="is not the one that was certified.*that was exported"):
-        bench.bench_bundle(copy)
+        runner.bench_bundle(copy)
 
 
 def test_an_artifact_whose_files_the_manifest_does_not_know_is_refused(copy):
     flip_weight(copy / "onnx" / "model.onnx", np.nan)
     write_sums(copy)
     with pytest.raises(ValueError, match="onnx/model.onnx: expected SHA-256"):
-        bench.bench_bundle(copy)
+        runner.bench_bundle(copy)
 
 
 def answers_of(reference, change=lambda value: value, bare=lambda value: value):
@@ -200,7 +201,7 @@ def test_samples_in_another_order_of_memory(exported):
     samples, reference = checked_samples(bundle)
     turned = {name: np.asfortranarray(value) for name, value in samples.inputs.items()}
     ways = ("mmzoo", "bare")
-    found = bench._run(bundle, "saved_model", turned, [3], ways, 0.01, 0)
+    found = runner._run(bundle, "saved_model", turned, [3], ways, 0.01, 0)
     check_answers(bundle, "saved_model", found["answers"], reference, samples.labels)
 
 
@@ -240,21 +241,21 @@ def test_answers_that_are_kept_have_a_limit(monkeypatch, kept, calls):
 )
 def test_settings_out_of_range(exported, arguments, message):
     with pytest.raises(ValueError, match=message):
-        bench.bench_bundle(exported, **arguments)
+        runner.bench_bundle(exported, **arguments)
 
 
 def test_an_artifact_that_does_not_run_is_told(copy, monkeypatch):
     (copy / "onnx" / "model.onnx").write_bytes(b"no model")
     forge(copy)
     with pytest.raises(RuntimeFailure, match="onnx: expected .* to load and run. Its process"):
-        bench.bench_bundle(copy, formats=["onnx"], rounds=1)
+        runner.bench_bundle(copy, formats=["onnx"], rounds=1)
 
     def late(*_, timeout, **__):
         raise subprocess.TimeoutExpired("race", timeout)
 
-    monkeypatch.setattr(bench.subprocess, "run", late)
+    monkeypatch.setattr(runner.subprocess, "run", late)
     with pytest.raises(RuntimeFailure, match="onnx: expected .* to finish in 600 s. It did not"):
-        bench.bench_bundle(copy, formats=["onnx"], rounds=1)
+        runner.bench_bundle(copy, formats=["onnx"], rounds=1)
 
 
 def test_the_command(exported, copy, tmp_path):

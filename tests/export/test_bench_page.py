@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmzoo.export import bench_results
-from mmzoo.export.bench_figures import FIGURES, page_figures, sheet
-from mmzoo.export.bench_page import bench_table, write_bench
+from mmzoo.export.bench import results as bench_results
+from mmzoo.export.bench.figures import FIGURES, page_figures, sheet
+from mmzoo.export.bench.page import bench_table, write_bench
 
 BATCHES = (1, 3, 17)
 FORMATS = ("saved_model", "tflite", "onnx", "tflite-batch1", "tflite-dynamic")

@@ -9,9 +9,10 @@ import pytest
 from keras import layers
 from small_model import small_model, small_samples
 
-from mmzoo.export import ParityError, bundle, export_bundle, verify_bundle
-from mmzoo.export.manifest import Tensor, scores_output
-from mmzoo.export.samples import Samples
+from mmzoo.export import ParityError, export_bundle, verify_bundle
+from mmzoo.export.bundle import exporter
+from mmzoo.export.bundle.tensors import Tensor, scores_output
+from mmzoo.export.samples.samples import Samples
 
 
 def test_the_certificate_covers_every_format_signature_batch_and_output(exported):
@@ -111,10 +112,10 @@ def test_a_breach_leaves_the_old_bundle_and_nothing_else(copy, monkeypatch):
     def wrong(model, path):
         other = small_model()
         other.set_weights([weight + 0.05 for weight in model.get_weights()])
-        return bundle.write_tflite(other, path)
+        return exporter.write_tflite(other, path)
 
     before = {p: p.stat().st_mtime_ns for p in copy.rglob("*")}
-    monkeypatch.setitem(bundle.WRITERS, "tflite", wrong)
+    monkeypatch.setitem(exporter.WRITERS, "tflite", wrong)
     with pytest.raises(ParityError, match="Worst: tflite"):
         export_bundle(small_model(), copy, formats=["tflite"], samples=small_samples())
     assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before

@@ -2,7 +2,7 @@
 
 import copy
 
-from mmzoo.export.card import artifacts_table, model_card
+from mmzoo.export.bundle.model_card import artifacts_table, model_card
 
 MANIFEST = {
     "model": "small",
@@ -58,7 +58,7 @@ def test_without_labels_and_presence_there_is_less_to_say():
 
 
 def test_the_command_line_fills_the_card(tmp_path):
-    from mmzoo.export.card import read_about
+    from mmzoo.export.bundle.model_card import read_about
 
     file = tmp_path / "about.md"
     file.write_text(
@@ -74,7 +74,7 @@ def test_the_command_line_fills_the_card(tmp_path):
 def test_what_the_card_can_not_take_is_refused(tmp_path):
     import pytest
 
-    from mmzoo.export.card import read_about
+    from mmzoo.export.bundle.model_card import read_about
 
     (tmp_path / "empty.md").write_text("# Data\n")
     (tmp_path / "latin.md").write_bytes(b"# Data\n\xe9\n")
@@ -92,7 +92,7 @@ def test_what_the_card_can_not_take_is_refused(tmp_path):
 
 
 def test_a_name_that_keras_made_up_is_no_title():
-    from mmzoo.export.card import _title
+    from mmzoo.export.bundle.model_card import _title
 
     sides = {"inputs": [{"name": "x"}, {"name": "z"}], "outputs": [{"name": "y"}]}
     for made_up in ("functional", "functional_12", "sequential", "model_1"):

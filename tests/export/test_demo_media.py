@@ -11,7 +11,7 @@ from browser import NEEDED, open_browser, opened
 from PIL import Image
 
 from mmzoo.data import encode_text, read_audio, read_image
-from mmzoo.data.media import IMAGE_FITS
+from mmzoo.data.media.images import IMAGE_FITS
 from mmzoo.export.demo.plan import plan
 
 pytestmark = NEEDED

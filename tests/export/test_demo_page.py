@@ -18,12 +18,12 @@ from browser import NEEDED, of, open_browser, opened
 from keras import layers
 from PIL import Image
 
-from mmzoo.data import concepts, encode_text, read_audio, read_image
+from mmzoo.data import concept128, encode_text, read_audio, read_image
 from mmzoo.encoders.blocks import MaskedPooling
-from mmzoo.encoders.text import ByteTokens
+from mmzoo.encoders.text_encoders import ByteTokens
 from mmzoo.export import export_bundle
 from mmzoo.export.demo.plan import TOKENS, read_demo
-from mmzoo.export.samples import Samples
+from mmzoo.export.samples.samples import Samples
 from mmzoo.fusion.presence import subsets_of
 from mmzoo.recipes.concepts import build_model
 
@@ -40,10 +40,10 @@ def bundle(tmp_path_factory):
     for layer in model.layers:
         if isinstance(layer, layers.Dense) and layer.units == 128:
             layer.kernel.assign(5.0 * layer.kernel)
-    inputs, labels = concepts.draw_samples("test", 1)
+    inputs, labels = concept128.draw_samples("test", 1)
     samples = Samples({name: value[::7] for name, value in inputs.items()}, labels[::7])
     path = tmp_path_factory.mktemp("demo") / "bundle"
-    names = concepts.class_names()
+    names = concept128.class_names()
     return export_bundle(model, path, formats=("onnx",), samples=samples, classes=names).path
 
 
@@ -51,7 +51,7 @@ def bundle(tmp_path_factory):
 def files(tmp_path_factory):
     """A picture of the model's size and a recording at its rate: no reader changes a number."""
     folder = tmp_path_factory.mktemp("files")
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     Image.fromarray(inputs["image"][1]).save(folder / "image.png")
     soundfile.write(folder / "audio.wav", inputs["audio"][1], 16_000, subtype="FLOAT")
     Image.fromarray(inputs["image"][3]).resize((150, 90)).save(folder / "wide.png")
@@ -147,7 +147,7 @@ def test_every_subset_is_answered_as_by_onnxruntime(page, bundle, files, address
         np.testing.assert_allclose(found["scores"], expected[given], atol=1e-4)
         top = int(expected[given].argmax())
         shown = page.evaluate("document.querySelector('#classes').innerText").split("\n")
-        assert shown[0] == concepts.class_names()[top] and len(shown) == 10
+        assert shown[0] == concept128.class_names()[top] and len(shown) == 10
         score = found["scores"][top]
         assert shown[1] == (f"{score:.1%}".replace("%", " %") if score < 0.9995 else "> 99.9 %")
 
@@ -167,7 +167,7 @@ def test_every_subset_is_answered_as_by_onnxruntime(page, bundle, files, address
             line = page.evaluate(f"document.querySelector('#weights [data-name={name}]').innerText")
             share = 100 * found["weights"]["shares"][name]
             assert f"{'−' if share < 0 else '+'}{abs(share):.0f} %" in line
-            alone = f"Alone: {concepts.class_names()[expected[name,].argmax()]}, "
+            alone = f"Alone: {concept128.class_names()[expected[name,].argmax()]}, "
             assert (alone in line) == (len(given) > 1)
 
 

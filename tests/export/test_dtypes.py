@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mmzoo.dtypes import ONNX, TENSORFLOW
 from mmzoo.export import to_onnx, to_saved_model, to_tflite
-from mmzoo.export.dtypes import INPUTS, NUMBERS, OUTPUTS
-from mmzoo.export.mobile import write_mobile
-from mmzoo.export.parity import compare
+from mmzoo.export.certify.comparison import compare
+from mmzoo.export.convert.dtypes import INPUTS, NUMBERS, OUTPUTS
+from mmzoo.export.deploy.phones import write_mobile
+from mmzoo.io.dtypes import ONNX, TENSORFLOW
 
 WRITERS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
 

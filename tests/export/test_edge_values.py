@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mmzoo.export.prove import predict
+from mmzoo.export.certify.reference_answers import predict
+from mmzoo.export.convert.onnx_writer import write_onnx
+from mmzoo.export.convert.tflite_writer import write_tflite
 from mmzoo.export.runtimes.process import run_artifact
-from mmzoo.export.to_onnx import write_onnx
-from mmzoo.export.to_tflite import write_tflite
 
 LARGEST = np.finfo("float32").max
 FLOATS = np.array(

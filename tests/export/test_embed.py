@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 
 from mmzoo import encoders, export, fusion
-from mmzoo.data import concepts
+from mmzoo.data import concept128
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.export.embed import embed_corpus, load_embeddings
 
@@ -45,7 +45,7 @@ def model():
 @pytest.fixture(scope="module")
 def bundle(model, tmp_path_factory):
     place = tmp_path_factory.mktemp("bundle") / "bundle"
-    inputs, labels = concepts.draw_samples("test", 1)
+    inputs, labels = concept128.draw_samples("test", 1)
     samples = export.Samples({name: value[::6] for name, value in inputs.items()}, labels[::6])
     formats = ("saved_model", "tflite", "onnx")
     return export.export_bundle(model, place, formats=formats, samples=samples).path
@@ -55,7 +55,7 @@ def bundle(model, tmp_path_factory):
 def corpus(tmp_path_factory):
     """Records of real samples, some without a picture, a text or a sound; number 0 without any."""
     folder = tmp_path_factory.mktemp("corpus")
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     rows = []
     for k in range(ROWS):
         Image.fromarray(inputs["image"][k]).save(folder / f"{k}.png")
@@ -114,7 +114,7 @@ def test_vectors_of_the_encoders_are_asked_for(model, bundle, corpus, tmp_path):
     assert dead["id"] == "s0" and "NUL" in dead["reason"] and made["dead"] == 1
     ids, found = load_embeddings(tmp_path / "out")
     assert ids == [f"s{k}" for k in range(ROWS)]
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     for k in range(ROWS):
         for m, raw in one(inputs, k).items():
             if is_there(m, k):
@@ -138,7 +138,7 @@ def test_the_whole_model_gives_its_own_outputs(model, bundle, corpus, tmp_path, 
     assert {c["signature"] for c in made["columns"]} == {"portable"}
     _, found = load_embeddings(tmp_path / "out")
     assert np.isnan(found["joint"][0]).all()  # it has nothing, of which there is no vector
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     for k in range(1, ROWS):
         np.testing.assert_allclose(found["joint"][k], answers(model, inputs, k), atol=1e-5)
 

@@ -14,12 +14,12 @@ from PIL import Image
 from small_model import small_model, small_samples
 
 from mmzoo import export
-from mmzoo.data import concepts
-from mmzoo.data.beam_jobs import JobError
-from mmzoo.data.job_folder import JobFolderError
+from mmzoo.data import concept128
+from mmzoo.data.beam.job_folder import JobFolderError
+from mmzoo.data.beam.jobs import JobError
 from mmzoo.data.prepare import prepare_dataset
 from mmzoo.encoders.blocks import MaskedPooling
-from mmzoo.encoders.text import ByteTokens
+from mmzoo.encoders.text_encoders import ByteTokens
 from mmzoo.export.embed import embed_corpus, load_embeddings, sources, vectors
 from mmzoo.export.embed.stored import repeated_ids
 
@@ -51,7 +51,7 @@ def bundle(model, tmp_path_factory):
 @pytest.fixture
 def rows(tmp_path):
     """Cells of nine whole rows, whose pictures are files."""
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     for k in range(9):
         Image.fromarray(inputs["image"][k]).save(tmp_path / f"{k}.png")
     return [{"id": f"r{k}", "image": f"{k}.png", "text": f"text {k}"} for k in range(9)]
@@ -95,7 +95,7 @@ def test_a_manifest_gives_what_its_records_give(model, bundle, rows, tmp_path):
         }  # fmt: skip
         for name in found:
             np.testing.assert_allclose(values[name], found[name], atol=1e-6)
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     text = np.frombuffer(b"text 3", "uint8")[None]
     answer = model({"image": inputs["image"][3:4], "text": text})["joint"].numpy()[0]
     np.testing.assert_allclose(found["joint"][3], answer / np.linalg.norm(answer), atol=1e-5)
@@ -250,7 +250,7 @@ def test_changed_files_are_refused(bundle, rows, tmp_path):
 
 def test_an_id_in_two_shards_is_refused(bundle, rows, tmp_path):
     prepare_dataset(jsonl(tmp_path / "m.jsonl", rows[:4]), tmp_path / "data", rows_per_shard=2)
-    path = tmp_path / "data/dataset.json"
+    path = tmp_path / "data/concept128.json"
     described = json.loads(path.read_text())
     described["shards"].append(described["shards"][0])
     path.write_text(json.dumps(described))

@@ -10,12 +10,12 @@ from PIL import Image
 from two_towers import encoder
 
 from mmzoo import export, fusion
-from mmzoo.data.job_folder import JobFolderError
+from mmzoo.data.beam.job_folder import JobFolderError
+from mmzoo.export.bundle.signatures import describe_signatures
 from mmzoo.export.embed import embed_corpus, load_embeddings
-from mmzoo.export.embedding import describe_embedding
-from mmzoo.export.prove import describe_signatures
-from mmzoo.export.samples import Samples
-from mmzoo.export.signature import describe
+from mmzoo.export.embed.output_rule import describe_embedding
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.model_description import describe
 
 pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
 FORMATS = ("saved_model", "tflite", "onnx")

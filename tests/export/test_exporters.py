@@ -11,8 +11,8 @@ from keras import layers, ops
 
 from mmzoo.export import ParityError, export_bundle, load_model, to_onnx, to_saved_model, to_tflite
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
-from mmzoo.export.signature import call, describe
-from mmzoo.files import beside
+from mmzoo.export.surgery.model_description import call, describe
+from mmzoo.io.files import beside
 
 EXPORTERS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
 X = np.random.default_rng(0).standard_normal((5, 3), "float32")
@@ -156,7 +156,7 @@ def test_what_a_format_cannot_carry_is_refused_and_nothing_is_left(tmp_path):
 
 def test_an_exporter_proves_what_it_writes(tmp_path, monkeypatch):
     right, wrong = dense(), dense()
-    module = importlib.import_module("mmzoo.export.to_onnx")
+    module = importlib.import_module("mmzoo.export.convert.onnx_writer")
     write = module.write_onnx
     monkeypatch.setattr(module, "write_onnx", lambda model, path: write(wrong, path))
     with pytest.raises(ParityError, match="Worst: onnx, output 'y'"):

@@ -12,9 +12,9 @@ from keras import layers
 from onnx import numpy_helper
 
 from mmzoo.export import ParityError, export_bundle, verify_bundle
-from mmzoo.export.manifest import write_sums
-from mmzoo.export.samples import Samples
-from mmzoo.files import sha256
+from mmzoo.export.bundle.checksums import write_sums
+from mmzoo.export.samples.samples import Samples
+from mmzoo.io.files import sha256
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from mmzoo import __main__ as command
-from mmzoo.export import bundle as bundles
+from mmzoo.cli import main as command
 from mmzoo.export import export_bundle, load_bundle, verify_bundle
-from mmzoo.export.manifest import write_sums
-from mmzoo.export.samples import Samples
-from mmzoo.files import sha256
+from mmzoo.export.bundle import exporter as bundles
+from mmzoo.export.bundle.checksums import write_sums
+from mmzoo.export.samples.samples import Samples
+from mmzoo.io.files import sha256
 
 
 def build():

@@ -14,12 +14,12 @@ from PIL import Image
 
 from mmzoo import export
 from mmzoo.data import read_image
-from mmzoo.data.media import IMAGE_FITS
-from mmzoo.export.image_fit import choose_fit, describe_image_fit, fit_of
-from mmzoo.export.manifest import load_bundle
-from mmzoo.export.pictures import decode_pictures
-from mmzoo.export.predict import predict_sample
-from mmzoo.export.samples import Samples
+from mmzoo.data.media.images import IMAGE_FITS
+from mmzoo.export.bundle.manifest import load_bundle
+from mmzoo.export.inference.image_fit import choose_fit, describe_image_fit, fit_of
+from mmzoo.export.inference.prediction import predict_sample
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.image_decoding import decode_pictures
 
 SIZE = (6, 6)
 

@@ -12,13 +12,13 @@ import pytest
 from keras import layers
 
 from mmzoo.export import export_bundle
+from mmzoo.export.convert.onnx_writer import write_onnx
+from mmzoo.export.convert.saved_model_writer import write_saved_model
+from mmzoo.export.convert.tflite_writer import write_tflite
 from mmzoo.export.runtimes import kept_process
 from mmzoo.export.runtimes.kept_process import keep_processes
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
-from mmzoo.export.samples import Samples
-from mmzoo.export.to_onnx import write_onnx
-from mmzoo.export.to_saved_model import write_saved_model
-from mmzoo.export.to_tflite import write_tflite
+from mmzoo.export.samples.samples import Samples
 
 X = {"x": np.random.default_rng(0).standard_normal((17, 4), "float32")}
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}

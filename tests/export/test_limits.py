@@ -1,6 +1,6 @@
 """What a quantised artifact may lose."""
 
-from mmzoo.export.limits import limit_breaches
+from mmzoo.export.certify.quantization_limits import limit_breaches
 
 
 def check(change=None, differ=0, *, sizes="samples", samples=1000, output="p", top1=1.0, off=0.01):

@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras import layers, ops
 
 from mmzoo.export import export_bundle, to_onnx, to_tflite
-from mmzoo.export.lint import explain_refusal, layer_of
-from mmzoo.export.samples import Samples
+from mmzoo.export.convert.unsupported_operators import explain_refusal, layer_of
+from mmzoo.export.samples.samples import Samples
 
 RNG = np.random.default_rng(0)
 DATA = {

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mmzoo.export import measure
+from mmzoo.export.bench import model_cost
 from mmzoo.fusion import zoo
 
 SHAPES = {"image": (3, 6), "text": (4, 5)}
@@ -23,7 +23,7 @@ def samples_of(model, count=6):
 def test_a_kind_of_fusion_answers_alike(kind):
     keras.utils.set_random_seed(0)
     model = zoo.build_kind(kind, SHAPES, 4, 8)
-    found = measure.measure_tflite(model, samples_of(model))
+    found = model_cost.measure_tflite(model, samples_of(model))
     assert found.breaches == () and 0 <= found.max_difference < 1e-5
     assert np.isfinite(found.latency_ms) and found.latency_ms > 0
 
@@ -43,18 +43,18 @@ def build(offset=0.0, names=("logits",)):
     ],
 )
 def test_a_file_that_answers_otherwise_is_told(monkeypatch, other, worst, breach):
-    write = measure.write_tflite
-    monkeypatch.setattr(measure, "write_tflite", lambda model, path: write(other, path))
+    write = model_cost.write_tflite
+    monkeypatch.setattr(model_cost, "write_tflite", lambda model, path: write(other, path))
     inputs = {"text": np.linspace(-2.5, 2.5, 18, dtype="float32").reshape(6, 3)}
-    found = measure.measure_tflite(build(), inputs)
+    found = model_cost.measure_tflite(build(), inputs)
     assert found.max_difference == pytest.approx(worst, nan_ok=True)
     assert found.breaches[0].startswith(breach)
 
 
 def test_a_difference_within_the_tolerance_is_none(monkeypatch):
-    write = measure.write_tflite
+    write = model_cost.write_tflite
     other = build(offset=0.5)
-    monkeypatch.setattr(measure, "write_tflite", lambda model, path: write(other, path))
+    monkeypatch.setattr(model_cost, "write_tflite", lambda model, path: write(other, path))
     inputs = {"text": np.linspace(-2500, 2500, 18, dtype="float32").reshape(6, 3)}
-    assert measure.measure_tflite(build(), inputs, tolerance=2e-4).breaches == ()
-    assert measure.measure_tflite(build(), inputs).breaches != ()
+    assert model_cost.measure_tflite(build(), inputs, tolerance=2e-4).breaches == ()
+    assert model_cost.measure_tflite(build(), inputs).breaches != ()

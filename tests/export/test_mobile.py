@@ -15,14 +15,14 @@ import tree_sitter_swift
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import encode, number_types, table
 
-from mmzoo.data.media import IMAGE_FITS
-from mmzoo.export.mobile import kotlin_string, swift_string, write_mobile
+from mmzoo.data.media.images import IMAGE_FITS
+from mmzoo.export.convert.tflite_metadata import put_metadata
+from mmzoo.export.convert.tflite_writer import write_tflite
+from mmzoo.export.convert.variants import write_variant
+from mmzoo.export.deploy.phones import kotlin_string, swift_string, write_mobile
 from mmzoo.export.runtimes.litert import Runtime
-from mmzoo.export.samples import Samples
-from mmzoo.export.signature import describe
-from mmzoo.export.tflite_metadata import put_metadata
-from mmzoo.export.to_tflite import write_tflite
-from mmzoo.export.variants import write_variant
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.model_description import describe
 from mmzoo.fusion import HideAbsent, presence_inputs
 
 KOTLIN = "2.4.20"
@@ -254,7 +254,7 @@ def kotlin_compiler():
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not installed: the Kotlin class is parsed, not compiled")
     if not folder.exists():
-        from mmzoo.files import beside
+        from mmzoo.io.files import beside
 
         cache.mkdir(parents=True, exist_ok=True)
         with beside(folder) as place:

@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 from mmzoo.export import export_bundle, to_onnx, to_saved_model, to_tflite
-from mmzoo.export.samples import Samples
-from mmzoo.export.towers import split_towers
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.encoders import split_towers
 
 SAMPLES = Samples({"x": np.random.default_rng(0).standard_normal((20, 6)).astype("float32")})
 

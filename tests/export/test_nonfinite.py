@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mmzoo.export import ParityError, certificate, export_bundle, to_tflite
-from mmzoo.export.nonfinite import judge_nonfinite
+from mmzoo.export import ParityError, export_bundle, to_tflite
+from mmzoo.export.certify import certificate
+from mmzoo.export.certify.edge_cases.nonfinite import judge_nonfinite
 from mmzoo.export.runtimes import process
-from mmzoo.export.samples import Samples
+from mmzoo.export.samples.samples import Samples
 
 COUNT = 20
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmzoo.export.parity import accuracy, compare
+from mmzoo.export.certify.comparison import accuracy, compare
 
 RNG = np.random.default_rng(0)
 EXPECTED = RNG.random((6, 4), "float32")

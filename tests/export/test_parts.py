@@ -8,13 +8,15 @@ from keras import layers
 from two_towers import SIZE, build, encoder, every_input, samples
 
 from mmzoo import fusion
-from mmzoo.export import ParityError, part_checks, parts, prove, to_saved_model
-from mmzoo.export.conformance import dtype_policy
-from mmzoo.export.parts import explain, find_parts
-from mmzoo.export.picture_files import picture_files
+from mmzoo.export import ParityError, to_saved_model
+from mmzoo.export.certify import signature_checks, single_artifact
+from mmzoo.export.certify.edge_cases.image_files import picture_files
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
-from mmzoo.export.samples import Samples
-from mmzoo.export.towers import split_towers
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery import extra_signatures
+from mmzoo.export.surgery.encoders import split_towers
+from mmzoo.export.surgery.extra_signatures import explain, find_parts
+from mmzoo.export.testing.layer_checks import dtype_policy
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_a_head_that_does_not_know_what_is_absent_is_no_part(tmp_path):
 
 
 def test_the_head_is_proven_without_a_modality_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(prove, "feels_absence", lambda *arguments: False)
+    monkeypatch.setattr(single_artifact, "feels_absence", lambda *arguments: False)
     with pytest.raises(ParityError, match="fuse, absent modalities, output 'scores'"):
         to_saved_model(build(aware=False), tmp_path / "saved", samples=samples())
 
@@ -229,13 +231,13 @@ def test_a_part_that_answers_otherwise_is_a_breach(tmp_path, monkeypatch, signat
                 made = {k: v if v.dtype == tf.bool else v * 1.001 for k, v in made.items()}
             return made
 
-        return parts.Part(part.inputs, part.outputs, slightly)
+        return extra_signatures.Part(part.inputs, part.outputs, slightly)
 
     def wrong(*arguments):
         found = find_parts(*arguments)
         return found | {name: spoil(found[name]) for name in signatures}
 
-    monkeypatch.setattr(prove, "find_parts", wrong)
+    monkeypatch.setattr(single_artifact, "find_parts", wrong)
     with pytest.raises(ParityError) as caught:
         to_saved_model(build(), tmp_path / "saved", samples=samples())
     breaches = caught.value.certificate["formats"]["saved_model"]["breaches"]
@@ -250,6 +252,6 @@ def test_a_part_that_is_missing_is_a_breach(exported):
     entries["encode_smell"] = entries["encode_text"]
     reference = {key: {} for key in (*entries, "samples")}
     given = Samples(every_input())
-    _, breaches, wanted = part_checks.check_parts(path, entries, given, [], reference, 1e-5)
+    _, breaches, wanted = signature_checks.check_parts(path, entries, given, [], reference, 1e-5)
     assert wanted == 2 * (3 + 3 + 3 + 1 + 5 + 1)
     assert any("encode_smell" in breach and "Found" in breach for breach in breaches)

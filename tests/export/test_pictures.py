@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from mmzoo.export.orientation import read_orientation
-from mmzoo.export.picture_files import picture_files
-from mmzoo.export.pictures import decode_pictures
+from mmzoo.export.certify.edge_cases.image_files import picture_files
+from mmzoo.export.surgery.exif_orientation import read_orientation
+from mmzoo.export.surgery.image_decoding import decode_pictures
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3)).astype("uint8")
 

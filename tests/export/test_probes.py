@@ -12,12 +12,12 @@ from keras import layers, ops
 from small_model import small_model, small_samples
 
 from mmzoo.export import ParityError, export_bundle, to_onnx, to_tflite, verify_bundle
-from mmzoo.export.manifest import Tensor
-from mmzoo.export.probe_answers import answer_probes
-from mmzoo.export.probes import NORMAL, draw_probes
-from mmzoo.export.prove import answers, predict
-from mmzoo.export.samples import Samples, random_samples
-from mmzoo.export.signature import describe
+from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.certify.edge_cases.probe_answers import answer_probes
+from mmzoo.export.certify.edge_cases.probe_rows import NORMAL, draw_probes
+from mmzoo.export.certify.reference_answers import answers, predict
+from mmzoo.export.samples.samples import Samples, random_samples
+from mmzoo.export.surgery.model_description import describe
 
 RNG = np.random.default_rng(0)
 FLOATS = Samples({"x": RNG.uniform(0.5, 1.5, (20, 4)).astype("float32")})
@@ -141,7 +141,7 @@ def test_a_wrong_value_that_samples_do_not_show_is_found(case, format, tmp_path,
     np.testing.assert_allclose(
         predict(model, samples.inputs)["y"], predict(planted, samples.inputs)["y"], atol=1e-6
     )
-    module = importlib.import_module(f"mmzoo.export.to_{format}")
+    module = importlib.import_module(f"mmzoo.export.convert.{format}_writer")
     write = getattr(module, f"write_{format}")
     monkeypatch.setattr(module, f"write_{format}", lambda _, path: write(planted, path))
     with pytest.raises(ParityError, match=f"output 'y', probes: .*{words}") as caught:
@@ -223,7 +223,7 @@ def test_verify_runs_the_same_rows_again(probed, tmp_path):
 
 
 def test_a_quantised_file_must_answer_them_with_finite_numbers(tmp_path, monkeypatch):
-    variants = importlib.import_module("mmzoo.export.variants")
+    variants = importlib.import_module("mmzoo.export.convert.variants")
     dense = layers.Dense(4, use_bias=False)
     model = model_of(FLOATS, lambda x: layers.UnitNormalization()(dense(x)))
 

@@ -7,10 +7,10 @@ import tensorflow as tf
 from keras import layers, ops
 
 from mmzoo.export import Samples, to_onnx, to_saved_model, to_tflite
-from mmzoo.export.probe_answers import answer_probes
-from mmzoo.export.prove import predict
-from mmzoo.export.rounding import EPSILON, NOISE, round_differently
-from mmzoo.export.signature import describe
+from mmzoo.export.certify.edge_cases.probe_answers import answer_probes
+from mmzoo.export.certify.edge_cases.rounding import EPSILON, NOISE, round_differently
+from mmzoo.export.certify.reference_answers import predict
+from mmzoo.export.surgery.model_description import describe
 
 X = np.random.default_rng(0).normal(size=(17, 100)).astype("float32")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from mmzoo.export.convert.onnx_writer import write_onnx
+from mmzoo.export.convert.saved_model_writer import write_saved_model
+from mmzoo.export.convert.tflite_writer import write_tflite
 from mmzoo.export.runtimes.worker import RUNTIMES
-from mmzoo.export.to_onnx import write_onnx
-from mmzoo.export.to_saved_model import write_saved_model
-from mmzoo.export.to_tflite import write_tflite
 
 READERS = [
     "tflite", "tflite without XNNPACK", "onnx", "saved_model",

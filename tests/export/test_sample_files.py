@@ -8,9 +8,9 @@ import pytest
 from keras import layers
 
 from mmzoo import export, fusion
-from mmzoo.export.sample_files import load_samples
-from mmzoo.export.samples import Samples
-from mmzoo.export.signature import describe
+from mmzoo.export.samples.files import load_samples
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.model_description import describe
 
 COUNT = 20
 

@@ -8,8 +8,9 @@ import pytest
 from keras import layers, ops
 
 from mmzoo import fusion
-from mmzoo.export import ParityError, export_bundle, second_readers
-from mmzoo.export.samples import Samples
+from mmzoo.export import ParityError, export_bundle
+from mmzoo.export.certify import second_runtimes
+from mmzoo.export.samples.samples import Samples
 
 NAMES = {
     "saved_model": ["saved_model by OpenVINO"],
@@ -56,7 +57,7 @@ def test_every_reader_gives_the_same_answers_of_every_subset(tmp_path):
 
 
 def test_another_answer_of_a_second_reader_is_a_breach(tmp_path, monkeypatch):
-    run = second_readers.run_artifact
+    run = second_runtimes.run_artifact
 
     def wrong(format, *arguments, **options):
         result = run(format, *arguments, **options)
@@ -64,7 +65,7 @@ def test_another_answer_of_a_second_reader_is_a_breach(tmp_path, monkeypatch):
             result.outputs[1]["probability"] = result.outputs[1]["probability"] * 1.001
         return result
 
-    monkeypatch.setattr(second_readers, "run_artifact", wrong)
+    monkeypatch.setattr(second_runtimes, "run_artifact", wrong)
     with pytest.raises(ParityError, match="onnx by OpenVINO, 'probability': largest difference"):
         export_bundle(build(), tmp_path / "bundle", formats=["onnx"], samples=samples())
 
@@ -72,7 +73,7 @@ def test_another_answer_of_a_second_reader_is_a_breach(tmp_path, monkeypatch):
 def test_without_openvino_the_certificate_says_so(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        second_readers.importlib.util, "find_spec",
+        second_runtimes.importlib.util, "find_spec",
         lambda name, *rest: None if name == "openvino" else find(name, *rest),
     )  # fmt: skip
     bundle = export_bundle(build(), tmp_path / "bundle", formats=["onnx"], samples=samples())

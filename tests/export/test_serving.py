@@ -11,12 +11,12 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from mmzoo.encoders.blocks import MaskedPooling
-from mmzoo.encoders.text import ByteTokens
+from mmzoo.encoders.text_encoders import ByteTokens
 from mmzoo.export import export_bundle
-from mmzoo.export.client import ServingError, predict_by_grpc, predict_by_rest
+from mmzoo.export.deploy.serving import WARM_UP
+from mmzoo.export.deploy.serving_client import ServingError, predict_by_grpc, predict_by_rest
 from mmzoo.export.runtimes.process import run_artifact
-from mmzoo.export.samples import Samples
-from mmzoo.export.serving import WARM_UP
+from mmzoo.export.samples.samples import Samples
 
 
 @pytest.fixture(scope="module")

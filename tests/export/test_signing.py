@@ -15,15 +15,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from keras import layers
 
-from mmzoo.export import bench_checks, bundle, export_bundle, load_bundle, verify_bundle
-from mmzoo.export.bench import bench_bundle
+from mmzoo.export import export_bundle, load_bundle, verify_bundle
+from mmzoo.export.bench import checks
+from mmzoo.export.bench.runner import bench_bundle
+from mmzoo.export.bundle import exporter
+from mmzoo.export.bundle.checksums import changed_sums, write_sums
+from mmzoo.export.bundle.manifest import check_bundle_place
+from mmzoo.export.bundle.signing import SignatureError, check_signature, sign_bundle
 from mmzoo.export.demo.command import serve_demo
 from mmzoo.export.demo.plan import read_demo
 from mmzoo.export.embed import embed_corpus
-from mmzoo.export.manifest import changed_sums, check_bundle_place, write_sums
-from mmzoo.export.predict import predict_sample
-from mmzoo.export.samples import Samples
-from mmzoo.export.signing import SignatureError, check_signature, sign_bundle
+from mmzoo.export.inference.prediction import predict_sample
+from mmzoo.export.samples.samples import Samples
 
 
 def write_key(folder, name, private, password=None):
@@ -81,7 +84,7 @@ def test_a_signed_bundle_verifies_with_its_key_and_without(signed, keys, tmp_pat
     assert verify_bundle(signed, keys / "ours.pub").certificate["holds"]
     assert verify_bundle(signed).certificate["holds"]
     assert changed_sums(signed) == []
-    bench_checks.checked_samples(load_bundle(signed))
+    checks.checked_samples(load_bundle(signed))
     signed.rename(tmp_path / "renamed")
     (tmp_path / "link").symlink_to(tmp_path / "renamed")
     check_signature(tmp_path / "renamed", keys / "ours.pub")
@@ -177,7 +180,7 @@ def strange(signed, exported, keys):
 )
 def test_what_was_not_signed_is_refused(signed, exported, keys, fault, message, monkeypatch):
     fault(signed, exported, keys)
-    monkeypatch.setattr("mmzoo.export.verify.certify", None)  # no file may be run
+    monkeypatch.setattr("mmzoo.export.certify.verification.certify", None)  # no file may be run
     with pytest.raises(SignatureError, match=f"(?s)signed with the private half of .*{message}"):
         verify_bundle(signed, keys / "ours.pub")
 
@@ -260,7 +263,7 @@ def test_an_older_bundle_of_the_same_key_is_told_apart(signed, keys, monkeypatch
     key = keys / "ours.pub"
     held = verify_bundle(signed, key, expect_version="1", expect_name="signing")
     assert held.manifest["version"] == "1"
-    monkeypatch.setattr("mmzoo.export.verify.certify", None)  # no file may be run
+    monkeypatch.setattr("mmzoo.export.certify.verification.certify", None)  # no file may be run
     with pytest.raises(ValueError, match="of the version '2'.*of the version '1'"):
         verify_bundle(signed, key, expect_version="2")
     with pytest.raises(ValueError, match="of the name 'other'.*of the name 'signing'"):
@@ -309,7 +312,7 @@ def test_any_other_strange_file_stays_a_breach(exported, tmp_path, name):
 
 def test_a_signed_bundle_may_be_replaced(signed):
     check_bundle_place(signed)
-    assert bundle.export_bundle is export_bundle
+    assert exporter.export_bundle is export_bundle
 
 
 @pytest.mark.parametrize(

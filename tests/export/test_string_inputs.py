@@ -11,8 +11,8 @@ from keras import layers, ops
 from PIL import Image
 
 from mmzoo.export import export_bundle, to_onnx, to_saved_model, to_tflite, verify_bundle
-from mmzoo.export.samples import Samples
-from mmzoo.export.tokens import split_tokenizers, uncut_strings
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.tokenizers import split_tokenizers, uncut_strings
 
 WORDS = ["red", "green", "blue"]
 TEXTS = np.array(["red", "green blue", "blue", "pink", "grün"] * 4)
@@ -78,7 +78,7 @@ def bundle(tmp_path_factory):
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("strings")
     np.savez(folder / "samples.npz", **given)
-    from mmzoo.export.sample_files import load_samples
+    from mmzoo.export.samples.files import load_samples
 
     samples = load_samples(folder / "samples.npz")
     return export_bundle(all_kinds(), folder / "b", formats=("saved_model",), samples=samples)

@@ -5,10 +5,10 @@ import pytest
 from fuzzed_strings import with_nul
 from string_models import VOCABULARY, check_bytes, check_pieces, ids_of, shows, texts_of, write
 
-from mmzoo.export.manifest import STRINGS
+from mmzoo.export.bundle.formats import STRINGS
+from mmzoo.export.convert.text_strings import check_strings
 from mmzoo.export.runtimes.process import RuntimeFailure
-from mmzoo.export.strings import check_strings
-from mmzoo.export.tokens import split_tokenizers
+from mmzoo.export.surgery.tokenizers import split_tokenizers
 from mmzoo.pretrained.text_ids import SentencePieceIds, WordPieceIds
 
 

@@ -15,14 +15,15 @@ from string_models import shows
 
 from mmzoo import fusion
 from mmzoo.encoders.blocks import MaskedSum
-from mmzoo.export import ParityError, export_bundle, load_bundle, strings, verify_bundle
-from mmzoo.export.bench import bench_bundle
-from mmzoo.export.manifest import ALL, FORMATS, PATHS, STRINGS
-from mmzoo.export.predict import predict_sample
-from mmzoo.export.samples import Samples
-from mmzoo.export.strings import check_strings, unlike_in_extensions
-from mmzoo.export.strings_tflite import custom_operators
-from mmzoo.export.tokens import split_tokenizers
+from mmzoo.export import ParityError, export_bundle, load_bundle, verify_bundle
+from mmzoo.export.bench.runner import bench_bundle
+from mmzoo.export.bundle.formats import ALL, FORMATS, PATHS, STRINGS
+from mmzoo.export.convert import text_strings
+from mmzoo.export.convert.text_strings import check_strings, unlike_in_extensions
+from mmzoo.export.convert.text_strings_tflite import custom_operators
+from mmzoo.export.inference.prediction import predict_sample
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.tokenizers import split_tokenizers
 from mmzoo.pretrained.text_ids import SentencePieceIds
 
 
@@ -76,8 +77,8 @@ def test_a_bundle_with_strings_is_proven_and_answers(trained, tmp_path, kind):
         assert all(check["tolerance"] == 1e-5 for check in entries[name]["checks"])
         assert entries[name]["second_readers"] == []
     differs = {n: bundle.manifest["formats"][n]["differs"] for n in STRINGS}
-    ties = [strings.TIE] if kind == "pieces" else []
-    assert differs == {"onnx-strings": [strings.NUL, *ties], "tflite-strings": []}
+    ties = [text_strings.TIE] if kind == "pieces" else []
+    assert differs == {"onnx-strings": [text_strings.NUL, *ties], "tflite-strings": []}
     card = (bundle.path / "MODEL_CARD.md").read_text()
     assert "`tflite-strings` takes text as strings, by operators of tensorflow-text." in card
     assert all(f"- Not held to Keras' answer: {text}\n" in card for text in differs["onnx-strings"])
@@ -124,8 +125,8 @@ def test_strings_are_not_among_all_formats():
 
 
 def test_wrong_operators_in_front_do_not_pass(trained, tmp_path, monkeypatch):
-    onnx = importlib.import_module("mmzoo.export.strings_onnx")
-    tflite = importlib.import_module("mmzoo.export.strings_tflite")
+    onnx = importlib.import_module("mmzoo.export.convert.text_strings_onnx")
+    tflite = importlib.import_module("mmzoo.export.convert.text_strings_tflite")
 
     def fails(model, name):
         with pytest.raises(ParityError, match=f"{name}.*probability"):
@@ -232,7 +233,7 @@ def test_models_without_text_or_of_free_outputs_are_refused(trained, tmp_path):
 @pytest.mark.parametrize("name", STRINGS)
 def test_a_missing_package_is_named(monkeypatch, name):
     find = importlib.util.find_spec
-    missing = strings.MODULES[STRINGS[name]]
+    missing = text_strings.MODULES[STRINGS[name]]
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda module: None if module == missing else find(module)
     )
@@ -247,7 +248,7 @@ def test_a_missing_package_is_named(monkeypatch, name):
 
 
 def test_branches_read_the_renamed_tensor():
-    onnx = importlib.import_module("mmzoo.export.strings_onnx")
+    onnx = importlib.import_module("mmzoo.export.convert.text_strings_onnx")
     from onnx import parser
 
     graph = parser.parse_graph(

@@ -10,15 +10,16 @@ from keras import layers, ops
 
 from mmzoo import fusion
 from mmzoo.encoders.blocks import MaskedPooling
-from mmzoo.encoders.text import ByteTokens
-from mmzoo.export import ParityError, export_bundle, prove, to_onnx, verify_bundle
-from mmzoo.export.certificate import certify
-from mmzoo.export.manifest import Tensor
-from mmzoo.export.predict import predict_sample
+from mmzoo.encoders.text_encoders import ByteTokens
+from mmzoo.export import ParityError, export_bundle, to_onnx, verify_bundle
+from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.certify import single_artifact
+from mmzoo.export.certify.certificate import certify
+from mmzoo.export.certify.edge_cases.subsets import draw_subsets
+from mmzoo.export.inference.prediction import predict_sample
 from mmzoo.export.runtimes.process import run_artifact
-from mmzoo.export.samples import Samples
-from mmzoo.export.signature import describe
-from mmzoo.export.subsets import draw_subsets
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.model_description import describe
 
 NAMES = ["text+audio", "text", "audio", "nothing"]
 
@@ -177,7 +178,7 @@ def test_a_model_that_feels_what_is_absent_does_not_pass(felt, shown, tmp_path, 
         export_bundle(small_model(felt), tmp_path / "bundle", samples=small_samples())
     assert not (tmp_path / "bundle").exists()
     # Nor does a file that does so by itself.
-    monkeypatch.setattr(prove, "check_model", lambda *_: None)
+    monkeypatch.setattr(single_artifact, "check_model", lambda *_: None)
     with pytest.raises(ParityError, match=shown) as caught:
         export_bundle(small_model(felt), tmp_path / "bundle", samples=small_samples())
     failed = {

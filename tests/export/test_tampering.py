@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from small_model import WEIGHT, small_samples
 
-from mmzoo.export import ParityError, bundle, load_bundle, verify_bundle
-from mmzoo.export.certificate import certify
-from mmzoo.export.sample_files import load_samples
-from mmzoo.export.samples import Samples
+from mmzoo.export import ParityError, load_bundle, verify_bundle
+from mmzoo.export.bundle import exporter
+from mmzoo.export.certify.certificate import certify
+from mmzoo.export.samples.files import load_samples
+from mmzoo.export.samples.samples import Samples
 
 
 def flip_weight(path, value):
@@ -86,7 +87,7 @@ def test_a_changed_weight_is_named_even_if_the_checksum_was_changed_too(copy):
     flip_weight(copy / "tflite/model.tflite", np.nan)
     manifest = json.loads((copy / "manifest.json").read_text())
     files = manifest["formats"]["tflite"]["files"]
-    files["tflite/model.tflite"] = bundle.sha256(copy / "tflite/model.tflite")
+    files["tflite/model.tflite"] = exporter.sha256(copy / "tflite/model.tflite")
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ParityError, match="not finite") as caught:
         verify_bundle(copy)

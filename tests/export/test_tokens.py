@@ -11,10 +11,10 @@ import tensorflow as tf
 from keras import layers
 
 from mmzoo.export import ParityError, export_bundle, to_onnx, verify_bundle
-from mmzoo.export.predict import predict_sample
+from mmzoo.export.inference.prediction import predict_sample
 from mmzoo.export.runtimes.process import run_artifact
-from mmzoo.export.samples import Samples
-from mmzoo.export.tokens import Tokenizer, split_tokenizers, uncut_strings
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.tokenizers import Tokenizer, split_tokenizers, uncut_strings
 
 WORDS = ["apple", "pear", "plum", "cherry", "kiwi", "りんご"]
 
@@ -193,7 +193,7 @@ def test_a_wrong_tokenizer_in_the_artifact_does_not_pass(tmp_path, monkeypatch):
 
 
 def test_the_signature_tokenize_is_proven(tmp_path, monkeypatch):
-    module = importlib.import_module("mmzoo.export.to_saved_model")
+    module = importlib.import_module("mmzoo.export.convert.saved_model_writer")
     write = module._tokenize
 
     def wrong(tokenizers):

@@ -12,13 +12,14 @@ from keras import layers
 from mmzoo import encoders, fusion
 from mmzoo.encoders.blocks import AllTrue
 from mmzoo.export import ParityError, export_bundle, load_bundle, verify_bundle
-from mmzoo.export.blame import first_wrong
-from mmzoo.export.manifest import ALL, PATHS, QUANTIZED, VARIANTS, Tensor
-from mmzoo.export.predict import predict_sample
-from mmzoo.export.quantize import check_choice, quantize_tflite, tower_scopes
-from mmzoo.export.samples import Samples
-from mmzoo.export.to_onnx import write_onnx
-from mmzoo.export.to_tflite import write_tflite
+from mmzoo.export.bundle.formats import ALL, PATHS, QUANTIZED, VARIANTS
+from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.certify.first_divergence import first_wrong
+from mmzoo.export.convert.onnx_writer import write_onnx
+from mmzoo.export.convert.quantization import check_choice, quantize_tflite, tower_scopes
+from mmzoo.export.convert.tflite_writer import write_tflite
+from mmzoo.export.inference.prediction import predict_sample
+from mmzoo.export.samples.samples import Samples
 
 CLASSES = 4
 

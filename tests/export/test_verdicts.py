@@ -8,13 +8,13 @@ import pytest
 from keras import layers
 
 from mmzoo.export import ParityError, export_bundle, load_bundle, verify_bundle
-from mmzoo.export.calibration import CALIBRATION, row_hashes, split
-from mmzoo.export.manifest import write_sums
-from mmzoo.export.metric_checks import different_metrics, may_flip
-from mmzoo.export.sample_files import load_samples
-from mmzoo.export.samples import Samples
-from mmzoo.files import sha256
-from mmzoo.place_lock import PlaceInUseError, lock_place
+from mmzoo.export.bundle.checksums import write_sums
+from mmzoo.export.certify.metric_checks import different_metrics, may_flip
+from mmzoo.export.samples.calibration import CALIBRATION, row_hashes, split
+from mmzoo.export.samples.files import load_samples
+from mmzoo.export.samples.samples import Samples
+from mmzoo.io.files import sha256
+from mmzoo.io.place_lock import PlaceInUseError, lock_place
 
 
 def metric(artifact=0.75, **changes):
@@ -140,7 +140,7 @@ def seal(folder, manifest):
 def test_verify_finds_calibration_on_the_checked_samples(quantised, tmp_path):
     import shutil
 
-    from mmzoo.export.calibration import Calibration
+    from mmzoo.export.samples.calibration import Calibration
 
     folder = shutil.copytree(quantised.path, tmp_path / "b")
     checked = load_samples(folder / "samples.npz").inputs
@@ -178,7 +178,7 @@ def steps(count=20):
 
 
 def test_a_default_format_that_cannot_be_made_takes_no_other_with_it(tmp_path, capsys):
-    from mmzoo.evaluation.summary import print_certificate
+    from mmzoo.evaluation.report.summary import print_certificate
 
     bundle = export_bundle(recurrent(), tmp_path / "b", samples=steps())
     assert {"saved_model", "onnx"} <= set(bundle.manifest["formats"])
@@ -200,7 +200,7 @@ def test_a_format_that_was_asked_for_is_made_or_nothing_is(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError("no such op"), ImportError("no package")])
 def test_any_refusal_of_a_default_format_is_reported(tmp_path, monkeypatch, error):
-    from mmzoo.export import bundle
+    from mmzoo.export.bundle import exporter as bundle
 
     def refuse(*_, **__):
         raise error
@@ -219,7 +219,7 @@ def test_any_refusal_of_a_default_format_is_reported(tmp_path, monkeypatch, erro
 
 
 def test_a_default_format_that_answers_otherwise_is_left_out(tmp_path, monkeypatch):
-    from mmzoo.export import bundle
+    from mmzoo.export.bundle import exporter as bundle
 
     def other(_, path, **__):
         return bundle.write_onnx(dense(seed=1), path)

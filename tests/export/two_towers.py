@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from mmzoo import fusion
 from mmzoo.encoders.blocks import AllTrue
-from mmzoo.export.samples import Samples
+from mmzoo.export.samples.samples import Samples
 
 SIZE = (6, 4)
 

@@ -8,7 +8,7 @@ import itertools
 import keras
 import numpy as np
 
-from mmzoo.export.conformance import randomize
+from mmzoo.export.testing.layer_checks import randomize
 from mmzoo.fusion.bottleneck_fusion import BottleneckFusion
 from mmzoo.fusion.co_attention import CoAttention
 from mmzoo.fusion.cross_attention import CrossAttention

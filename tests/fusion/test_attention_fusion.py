@@ -16,8 +16,8 @@ from attention_formulas import (
     reference,
 )
 
-from mmzoo.export.conformance import check_gradients, dtype_policy
-from mmzoo.export.fusion_conformance import check_fusion
+from mmzoo.export.testing.fusion_checks import check_fusion
+from mmzoo.export.testing.layer_checks import check_gradients, dtype_policy
 
 OWN_TOKENS = {"TokenTransformer": "summary", "BottleneckFusion": "bottleneck",
               "PerceiverResampler": "latent"}  # fmt: skip

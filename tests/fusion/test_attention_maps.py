@@ -16,8 +16,8 @@ from attention_formulas import (
     random_layer,
 )
 
-from mmzoo.export.conformance import FORMATS, check_layer
-from mmzoo.export.fusion_conformance import call_layer, make_inputs
+from mmzoo.export.testing.fusion_checks import call_layer, make_inputs
+from mmzoo.export.testing.layer_checks import FORMATS, check_layer
 
 PAIR = {"image", "text"}
 LABELS = [f"layer_{k}_" for k in range(LAYERS)]

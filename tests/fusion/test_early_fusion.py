@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.export.conformance import randomize
-from mmzoo.export.fusion_conformance import check_fusion
+from mmzoo.export.testing.fusion_checks import check_fusion
+from mmzoo.export.testing.layer_checks import randomize
 from mmzoo.fusion.concatenation import Concatenation
 from mmzoo.fusion.elementwise_fusion import MODES, ElementwiseFusion
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mmzoo import fusion
-from mmzoo.export.fusion_conformance import check_fusion
+from mmzoo.export.testing.fusion_checks import check_fusion
 
 
 def pair_weights(widths, units=6):

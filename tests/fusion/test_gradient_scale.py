@@ -6,7 +6,7 @@ import onnx
 import pytest
 import tensorflow as tf
 
-from mmzoo.export.conformance import WRITERS, check_layer, check_parity, dtype_policy
+from mmzoo.export.testing.layer_checks import WRITERS, check_layer, check_parity, dtype_policy
 from mmzoo.fusion import GradientScale
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")

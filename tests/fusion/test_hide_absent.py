@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.export.conformance import check_layer, dtype_policy
+from mmzoo.export.testing.layer_checks import check_layer, dtype_policy
 from mmzoo.fusion.hide_absent import HideAbsent
 
 DTYPES = ("bool", "uint8", "uint16", "int8", "int32", "int64", "float16", "float32", "float64")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.export.conformance import check_layer, dtype_policy, randomize
+from mmzoo.export.testing.layer_checks import check_layer, dtype_policy, randomize
 from mmzoo.fusion import InteractiveAttention
 
 UNITS = 5

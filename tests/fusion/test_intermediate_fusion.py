@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mmzoo.export.conformance import check_layer, randomize
-from mmzoo.export.fusion_conformance import (
+from mmzoo.export.testing.fusion_checks import (
     MODALITIES,
     WIDTHS,
     call_layer,
@@ -18,6 +17,7 @@ from mmzoo.export.fusion_conformance import (
     check_order,
     make_inputs,
 )
+from mmzoo.export.testing.layer_checks import check_layer, randomize
 from mmzoo.fusion.bilinear_pooling import EPSILON, BilinearPooling
 from mmzoo.fusion.feature_modulation import FeatureModulation
 from mmzoo.fusion.gated_fusion import GatedFusion

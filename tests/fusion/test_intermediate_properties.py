@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from test_intermediate_fusion import MAKE
 
-from mmzoo.export.conformance import POLICIES, check_gradients, dtype_policy, randomize
-from mmzoo.export.fusion_conformance import WIDTHS, call_layer, make_inputs
+from mmzoo.export.testing.fusion_checks import WIDTHS, call_layer, make_inputs
+from mmzoo.export.testing.layer_checks import POLICIES, check_gradients, dtype_policy, randomize
 from mmzoo.fusion.bilinear_pooling import BilinearPooling
 from mmzoo.fusion.feature_modulation import FeatureModulation
 from mmzoo.fusion.gated_fusion import GatedFusion

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmzoo.export.conformance import check_layer, randomize
+from mmzoo.export.testing.layer_checks import check_layer, randomize
 from mmzoo.fusion import LateFusion
 
 CLASSES = 4

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.export.conformance import dtype_policy, randomize
-from mmzoo.export.fusion_conformance import check_fusion
+from mmzoo.export.testing.fusion_checks import check_fusion
+from mmzoo.export.testing.layer_checks import dtype_policy, randomize
 from mmzoo.fusion.late_fusion import LateFusion
 from mmzoo.fusion.majority_fusion import MajorityFusion
 from mmzoo.fusion.mean_fusion import MeanFusion

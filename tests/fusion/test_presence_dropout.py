@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from mmzoo.export.conformance import check_layer, dtype_policy
+from mmzoo.export.testing.layer_checks import check_layer, dtype_policy
 from mmzoo.fusion.presence_dropout import PresenceDropout
 
 NAMES = ("audio", "image", "text")

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from test_late_fusions import CLASSES, NAMES, SUBSETS, data
 
-from mmzoo.export.conformance import check_layer, randomize
+from mmzoo.export.testing.layer_checks import check_layer, randomize
 from mmzoo.fusion import MeanFusion, TemperatureScaling
 
 

@@ -10,10 +10,10 @@ from tiny import pack, write_module
 
 from mmzoo.hub import cache, download
 from mmzoo.hub.handles import parse
-from mmzoo.hub.resolve import ResolveError, resolve
+from mmzoo.hub.resolution import ResolveError, resolve
 
 YAMNET = "https://tfhub.dev/google/yamnet/1"
-MODULE = sys.modules["mmzoo.hub.resolve"]  # the package has a function of that name
+MODULE = sys.modules["mmzoo.hub.resolution"]  # the package has a function of that name
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,7 @@ def test_list_as_json_of_one_modality(mmzoo, whole, tmp_path):
 
 def test_list_imports_no_tensorflow():
     code = (
-        "import sys; from mmzoo.cli import app\n"
+        "import sys; from mmzoo.cli.app import app\n"
         "app(['hub', 'list'], standalone_mode=False)\n"
         "print('loaded', [n for n in ('tensorflow', 'keras', 'numpy') if n in sys.modules])"
     )

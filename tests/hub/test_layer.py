@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, regularizers
 
-from mmzoo.export.conformance import check_gradients
+from mmzoo.export.testing.layer_checks import check_gradients
 from mmzoo.hub import HubLayer
 
 RNG = np.random.default_rng(0)

@@ -153,14 +153,14 @@ def test_what_ships_with_mmzoo_is_trusted_and_nothing_in_its_name(folder_of, tmp
     """Safe mode loads a shipped module's files, never an archive's under the same handle."""
     shipped = tmp_path / "shipped"
     good = Path(shutil.copytree(folder_of("bare"), shipped / "good"))
-    resolve = importlib.import_module("mmzoo.hub.resolve")
+    resolve = importlib.import_module("mmzoo.hub.resolution")
     find = resolve.resolve
     monkeypatch.setattr(
         resolve,
         "resolve",
         lambda handle, **options: good if handle == "mmzoo/good/1" else find(handle, **options),
     )
-    resolver = importlib.import_module("mmzoo.hub.resolve")
+    resolver = importlib.import_module("mmzoo.hub.resolution")
     monkeypatch.setattr(resolver, "SHIPPED", shipped)
     monkeypatch.setattr(importlib.import_module("mmzoo.hub.layer"), "resolve", resolver.resolve)
     x = keras.Input((3,))

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from mmzoo.data import concepts
+from mmzoo.data import concept128
 from mmzoo.hub import Contract, HubLayer, Input, Outputs, publish, read_contract, resolve
 
 IMAGES = np.random.default_rng(0).random((4, 8, 8, 3), "float32")
@@ -115,7 +115,7 @@ def test_an_old_module_is_replaced_whole(tmp_path):
 
 def test_a_failure_leaves_the_old_module(tmp_path, monkeypatch):
     publish(dense(2), tmp_path / "m")
-    module = importlib.import_module("mmzoo.hub.publish")
+    module = importlib.import_module("mmzoo.hub.publishing")
     save = tf.saved_model.save
 
     def fail(root, folder, *args, **options):
@@ -188,7 +188,7 @@ def test_a_built_sequential_is_published_or_refused_in_words(tmp_path):
 @pytest.fixture(scope="module")
 def icons():
     """8 concepts of Concept-128: uint8 pictures and labels."""
-    sources = concepts.load_sources("train")
+    sources = concept128.load_sources("train")
     rows = [np.arange(sources.first["image"][k], sources.first["image"][k + 1]) for k in range(8)]
     labels = np.repeat(np.arange(8), [len(each) for each in rows])
     return sources.images[np.concatenate(rows)], labels

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from tiny import pack, write_module
 
-import mmzoo.hub.resolve
+import mmzoo.hub.resolution
 from mmzoo.hub import cache, catalogue, download
 from mmzoo.hub.archives import ArchiveError
 from mmzoo.hub.cache import find_fault, module_folder
-from mmzoo.hub.resolve import ResolveError, find, offline_mode, resolve
+from mmzoo.hub.resolution import ResolveError, find, offline_mode, resolve
 
-MODULE = sys.modules["mmzoo.hub.resolve"]  # the package has a function of that name
+MODULE = sys.modules["mmzoo.hub.resolution"]  # the package has a function of that name
 YAMNET = "https://tfhub.dev/google/yamnet/1"
 KAGGLE = "google/yamnet/tensorFlow2/yamnet/1"
 OPEN = "google/yamnet/tensorFlow2/yamnet"
@@ -433,7 +433,7 @@ def test_equivalents_come_from_the_catalogue():
 
 def test_resolving_what_is_there_needs_no_tensorflow(whole):
     code = (
-        "import sys; from mmzoo.hub.resolve import resolve\n"
+        "import sys; from mmzoo.hub.resolution import resolve\n"
         f"resolve({str(whole)!r}); print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -15,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmzoo import encoders, hub
-from mmzoo.data import concepts
+from mmzoo.data import concept128
 from mmzoo.hub import catalogue
 from mmzoo.hub.cache import SHIPPED, find_fault
-from mmzoo.hub.resolve import find
+from mmzoo.hub.resolution import find
 from mmzoo.recipes import towers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ def test_its_contract_is_that_of_the_encoder_it_was_made_of(modality):
 
 @pytest.mark.parametrize("modality", BUILDERS)
 def test_the_card_names_what_it_saw_and_did_not_see(modality):
-    text, split = card(modality), concepts.split_sources()
+    text, split = card(modality), concept128.split_sources()
     trained, unseen = re.search(
         r"Trained on\*\* .*?\): (.*?)\. - \*\*Never trained on\*\* (.*?) or (.*?) \(test\)", text
     ).group(1, 2)
@@ -109,13 +109,13 @@ def test_the_card_names_what_it_saw_and_did_not_see(modality):
     assert f"{', '.join(split['test'][modality])} (test)" in text
     held_out = {*split["validation"][modality], *split["test"][modality]}
     assert not held_out & set(trained.split(", "))
-    assert concepts.checksum()[:12] in text
+    assert concept128.checksum()[:12] in text
     assert text.startswith(f"# {HANDLES[modality]} ")
 
 
 @functools.cache
 def features(modality, split, per_class):
-    inputs, labels = concepts.draw_samples(split, per_class)
+    inputs, labels = concept128.draw_samples(split, per_class)
     encoder = BUILDERS[modality](HANDLES[modality])
     return encoder.predict(inputs[modality], batch_size=128, verbose=0)["pooled"], labels
 
@@ -139,7 +139,7 @@ def test_an_archive_with_it_loads_in_safe_mode(modality, tmp_path):
     encoder = BUILDERS[modality](HANDLES[modality], units=5)
     encoder.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")  # safe mode is the default
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     sample = inputs[modality][:2]
     np.testing.assert_allclose(
         loaded(sample)["pooled"], encoder(sample)["pooled"], rtol=1e-5, atol=1e-6

@@ -9,7 +9,7 @@ from keras import layers
 from typer.testing import CliRunner
 
 from mmzoo import encoders, hub
-from mmzoo.cli import app
+from mmzoo.cli.app import app
 from mmzoo.hub.cache import find_fault
 from mmzoo.hub.towers import find_tower, tower_contract
 from mmzoo.recipes.concepts import build_model

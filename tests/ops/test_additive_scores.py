@@ -16,7 +16,7 @@ ACCURACY = {"float64": 1e-9, "float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
 @pytest.fixture(autouse=True)
 def kernel_for_any_size(monkeypatch):
     """Small sizes too, which otherwise run the formula as it stands."""
-    module = sys.modules["mmzoo.ops.additive_scores"]
+    module = sys.modules["mmzoo.ops.additive_attention"]
     monkeypatch.setattr(module, "LEAST_FIXED", 0)
     monkeypatch.setattr(module, "LEAST_FREE", 0)
 
@@ -114,7 +114,7 @@ def test_any_sizes(shape):
 
 def chosen(left, right, v):
     """Name of the way that these tokens take."""
-    module = sys.modules["mmzoo.ops.additive_scores"]
+    module = sys.modules["mmzoo.ops.additive_attention"]
     ways = [lambda *_, way=way: tf.constant(way) for way in ("close", "far", "plain")]
     tensors = (tf.constant(each, tf.float32) for each in (left, right, v))
     return module._choose(*ways, *tensors).numpy().decode()
@@ -292,7 +292,7 @@ def operators(function, *values):
 
 
 def test_few_terms_are_not_compiled(monkeypatch):
-    module = sys.modules["mmzoo.ops.additive_scores"]
+    module = sys.modules["mmzoo.ops.additive_attention"]
     left, right, v, _ = data(1)
     monkeypatch.setattr(module, "LEAST_FIXED", 13 * 7 * 19)
     assert operators(additive_scores, left, right, v)[1]
@@ -304,7 +304,7 @@ def test_few_terms_are_not_compiled(monkeypatch):
     ("least", "kernel"), [(2 * 13 * 7 * 19, True), (2 * 13 * 7 * 19 + 1, False)]
 )
 def test_free_sizes_choose_when_they_run(monkeypatch, least, kernel):
-    module = sys.modules["mmzoo.ops.additive_scores"]
+    module = sys.modules["mmzoo.ops.additive_attention"]
     monkeypatch.setattr(module, "LEAST_FREE", least)
     seen = []
     monkeypatch.setattr(module, "_kernel", marked(module._kernel, "kernel", seen))

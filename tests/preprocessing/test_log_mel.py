@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from mmzoo.export.conformance import HALF_TOLERANCE, assert_near, check_layer, dtype_policy
+from mmzoo.export.testing.layer_checks import HALF_TOLERANCE, assert_near, check_layer, dtype_policy
 from mmzoo.preprocessing import LogMel
 
 # A small bank that keeps a test fast: 64 points of the transform, 33 bins.

@@ -10,11 +10,11 @@ from keras import layers
 from typer.testing import CliRunner
 
 from mmzoo import encoders, hub
-from mmzoo.cli import app
+from mmzoo.cli.app import app
 from mmzoo.encoders.blocks import AllTrue
-from mmzoo.files import sha256
 from mmzoo.hub import catalogue
 from mmzoo.hub.cache import find_fault
+from mmzoo.io.files import sha256
 from mmzoo.pretrained import build
 from mmzoo.pretrained.build import Build, build_modules, checksum
 

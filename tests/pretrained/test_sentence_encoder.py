@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.export.conformance import (
+from mmzoo.export.convert.saved_model_writer import write_saved_model
+from mmzoo.export.testing.layer_checks import (
     FORMATS,
     assert_near,
     check_gradients,
@@ -14,7 +15,6 @@ from mmzoo.export.conformance import (
     dtype_policy,
     randomize,
 )
-from mmzoo.export.to_saved_model import write_saved_model
 from mmzoo.pretrained import sentence_encoder
 from mmzoo.pretrained.sentence_encoder import universal_sentence_encoder_multilingual as build
 

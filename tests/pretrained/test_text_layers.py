@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmzoo.encoders.blocks import MaskedSum
-from mmzoo.export.conformance import check_layer
+from mmzoo.export.testing.layer_checks import check_layer
 from mmzoo.pretrained.text_layers import PaddingMask, QuantizedEmbedding, UnitLength
 
 

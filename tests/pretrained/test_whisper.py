@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_whisper_log_mel import reference
 
-from mmzoo.export.conformance import FORMATS, WRITERS, assert_near, check_gradients, count
 from mmzoo.export.runtimes.process import run_artifact
+from mmzoo.export.testing.layer_checks import FORMATS, WRITERS, assert_near, check_gradients, count
 from mmzoo.pretrained import whisper_tiny_en
 from mmzoo.pretrained.readers import read_ctranslate2
 from mmzoo.pretrained.weights import find_weights

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmzoo.export.conformance import assert_near, check_layer
+from mmzoo.export.testing.layer_checks import assert_near, check_layer
 from mmzoo.pretrained.whisper_log_mel import WhisperLogMel
 
 

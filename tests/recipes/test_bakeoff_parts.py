@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmzoo.data import concepts, synthetic
+from mmzoo.data import concept128, synthetic
 from mmzoo.recipes import _contenders, _imbalance, _tasks
 
 
 def test_what_is_absent_is_no_word_of_the_string(monkeypatch, small_task):
     kind = _contenders.AsText(small_task)
-    names = concepts.class_names()
+    names = concept128.class_names()
     read = {}
     monkeypatch.setattr(kind.encoder, "predict", lambda rows, **_: read.update(rows=rows) or {
         "pooled": np.zeros((len(rows), 128))})  # fmt: skip
@@ -77,8 +77,8 @@ def test_a_probe_of_a_projection_does_not_train_it():
 
 def test_louder_noise_changes_nothing_but_the_noise():
     """As loud as was asked for, on the same clips, pictures and phrases."""
-    quiet, labels = concepts.draw_samples("test", per_class=1, noise_db=60.0)
-    loud, same = concepts.draw_samples("test", per_class=1, noise_db=-6.0)
+    quiet, labels = concept128.draw_samples("test", per_class=1, noise_db=60.0)
+    loud, same = concept128.draw_samples("test", per_class=1, noise_db=-6.0)
     np.testing.assert_array_equal(labels, same)
     for m in ("image", "text"):
         np.testing.assert_array_equal(quiet[m], loud[m])
@@ -90,15 +90,15 @@ def test_louder_noise_changes_nothing_but_the_noise():
     # The power of a clip is without the silence around it, so that its noise is louder than 6 dB
     # over the whole.
     assert 6 < 10 * np.log10(share) < 10
-    split, _ = concepts.draw_samples("test", per_class=1)
-    [db] = set(concepts.load_sources("test").noise_db)
-    asked, _ = concepts.draw_samples("test", per_class=1, noise_db=db)
+    split, _ = concept128.draw_samples("test", per_class=1)
+    [db] = set(concept128.load_sources("test").noise_db)
+    asked, _ = concept128.draw_samples("test", per_class=1, noise_db=db)
     np.testing.assert_array_equal(split["audio"], asked["audio"])
 
 
 def test_tokens_are_averaged_over_those_that_are_real():
     encoder = _tasks.build_encoder()
-    inputs, _ = concepts.draw_samples("test", per_class=1)
+    inputs, _ = concept128.draw_samples("test", per_class=1)
     inputs = {m: x[:5] for m, x in inputs.items()}
     found = {name: np.asarray(value) for name, value in encoder(inputs).items()}
     for m, windows in (("image", 4), ("text", 12), ("audio", 6)):

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from mmzoo.data import concepts
-from mmzoo.evaluation.bakeoff import interval
-from mmzoo.evaluation.bakeoff_results import check_results
+from mmzoo.data import concept128
+from mmzoo.evaluation.bakeoff.result_checks import check_results
+from mmzoo.evaluation.bakeoff.results import interval
 from mmzoo.export import ParityError
 from mmzoo.fusion import zoo
 from mmzoo.recipes import _imbalance, _tasks, bakeoff
@@ -23,8 +23,8 @@ SUBSETS = ["image", "text", "audio", "image+text", "image+audio", "text+audio", 
 @pytest.fixture
 def few(monkeypatch):
     """One sample a class to validate and test on, instead of eight."""
-    draw = concepts.draw_samples
-    monkeypatch.setattr(concepts, "draw_samples", lambda split, **rest: draw(split, **{
+    draw = concept128.draw_samples
+    monkeypatch.setattr(concept128, "draw_samples", lambda split, **rest: draw(split, **{
         **rest, "per_class": 1}))  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def test_a_short_run_leaves_what_it_promises(few, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bakeoff.html", "bakeoff.json"]
     assert results["seeds"] == [0, 1] and results["noise_db"] == -3.0
     assert results["budget"] == {"parameters": 9000, "steps": 2, "batch_size": 8}
-    assert results["data"] == {"name": "concept128", "sha256": concepts.checksum()}
+    assert results["data"] == {"name": "concept128", "sha256": concept128.checksum()}
     task = results["tasks"]["concepts"]
     assert task["samples"] == 128 and task["chance"] == 1 / 128
     entries = {entry["kind"]: entry for entry in task["entries"]}

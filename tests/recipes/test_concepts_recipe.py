@@ -11,12 +11,13 @@ from hub.modules import function_module
 from keras import layers
 
 from mmzoo import encoders, hub, training
-from mmzoo.data import concepts, stream
-from mmzoo.export.manifest import ALL
+from mmzoo.data import concept128
+from mmzoo.data.concept128 import stream
+from mmzoo.export.bundle.formats import ALL
 from mmzoo.hub.towers import tower_contract
-from mmzoo.loading import load_keras
+from mmzoo.io.keras_files import load_keras
 from mmzoo.recipes import concepts as recipe
-from mmzoo.training.devices import Devices
+from mmzoo.training.launch.devices import Devices
 
 SHORT = {
     "epochs": 1,
@@ -29,8 +30,8 @@ SHORT = {
 @pytest.fixture
 def few(monkeypatch):
     """One sample a class to validate and test on, instead of eight."""
-    draw = concepts.draw_samples
-    monkeypatch.setattr(concepts, "draw_samples", lambda split, *rest: draw(split, 1))
+    draw = concept128.draw_samples
+    monkeypatch.setattr(concept128, "draw_samples", lambda split, *rest: draw(split, 1))
 
 
 @pytest.mark.parametrize("fusion", recipe.FUSIONS)
@@ -42,7 +43,7 @@ def test_every_fusion_builds_for_every_number_of_modalities(fusion, kind, modali
     to_train, model = recipe.build_model(fusion, modalities, kind)
     heads = {"fused", *(f"{m}_logits" for m in modalities)}
     assert set(to_train.output) == heads | ({"together"} if fusion != "late" else set())
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     inputs = {m: inputs[m][:3] for m in modalities}
     probability = recipe.predict(model, inputs, modalities, None)
     assert probability.shape == (3, 128)
@@ -54,7 +55,7 @@ def test_every_fusion_builds_for_every_number_of_modalities(fusion, kind, modali
 @pytest.mark.parametrize("fusion", recipe.FUSIONS)
 def test_each_modality_is_felt_where_it_is_present_and_nowhere_else(fusion):
     _, model = recipe.build_model(fusion, kind="scratch")
-    inputs, _ = concepts.draw_samples("test", 1)
+    inputs, _ = concept128.draw_samples("test", 1)
     inputs = {m: value[:4] for m, value in inputs.items()}
     other = {"image": 255 - inputs["image"], "text": inputs["text"][::-1]}
     other["audio"] = np.full_like(inputs["audio"], np.nan)
@@ -68,7 +69,7 @@ def test_each_modality_is_felt_where_it_is_present_and_nowhere_else(fusion):
 def silent_weights(to_train):
     """Paths of the trainable weights that a step leaves as they are."""
     keras.utils.set_random_seed(0)  # some modality of some sample is dropped
-    inputs, labels = next(iter(stream.training_stream(concepts.load_sources("train"), 64)))
+    inputs, labels = next(iter(stream.training_stream(concept128.load_sources("train"), 64)))
     inputs = recipe.as_taken(inputs, recipe.MODALITIES)
     with tf.GradientTape() as tape:
         losses = [
@@ -137,7 +138,7 @@ def test_a_short_run_leaves_what_it_promises(few, tmp_path):
     assert whole["validation"] == metrics["validation"]["accuracy"]["image+text"]
     assert metrics["test"]["samples"] == 128
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
-    assert metrics["data"]["sha256"] == concepts.checksum()
+    assert metrics["data"]["sha256"] == concept128.checksum()
     certificate = json.loads((tmp_path / "bundle" / "certificate.json").read_text())
     assert certificate["holds"] is True
     assert list(certificate["formats"]) == ["tflite"]

@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from mmzoo.cli import app
-from mmzoo.place_lock import PlaceInUseError, lock_place
+from mmzoo.cli.app import app
+from mmzoo.io.place_lock import PlaceInUseError, lock_place
+from mmzoo.io.run_place import check_run_place
 from mmzoo.recipes import bakeoff, concepts, towers
-from mmzoo.run_place import check_run_place
 
 
 def written(folder):

@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from mmzoo import encoders, hub, training
-from mmzoo.data import concepts, stream
+from mmzoo.data import concept128
+from mmzoo.data.concept128 import stream
 from mmzoo.hub.cache import find_fault
 from mmzoo.recipes import towers
-from mmzoo.training.devices import Devices
+from mmzoo.training.launch.devices import Devices
 
 ONE = Devices(training.strategy("one"))
 BUILDERS = {"image": encoders.image, "text": encoders.text, "audio": encoders.audio}
@@ -17,8 +18,8 @@ BUILDERS = {"image": encoders.image, "text": encoders.text, "audio": encoders.au
 @pytest.fixture
 def few(monkeypatch):
     """One sample a class to validate and test on, instead of eight."""
-    draw = concepts.draw_samples
-    monkeypatch.setattr(concepts, "draw_samples", lambda split, *rest: draw(split, 1))
+    draw = concept128.draw_samples
+    monkeypatch.setattr(concept128, "draw_samples", lambda split, *rest: draw(split, 1))
 
 
 @pytest.fixture
@@ -54,14 +55,14 @@ def test_a_short_run_publishes_what_its_cards_say(few, models, tmp_path):
         assert "(3 steps of 8, seed 5)" in card and figures["seconds"] > 0
         assert f"{encoder.count_params():,} parameters" in card
         for split in ("validation", "test"):
-            inputs, labels = concepts.draw_samples(split)
+            inputs, labels = concept128.draw_samples(split)
             # The published module, with the linear classifier of the run behind it.
             kernel, bias = classifier.get_layer("logits").get_weights()
             pooled = encoder.predict(inputs[modality], verbose=0)["pooled"]
             expected = (np.argmax(pooled @ kernel + bias, 1) == labels).mean()
             assert figures[split] == pytest.approx(expected, abs=2e-3)
             assert f"{figures[split]:.3f} on {split}" in card
-        for sources in concepts.split_sources().values():
+        for sources in concept128.split_sources().values():
             assert ", ".join(sources[modality]) in card
         assert hub.read_contract(folder) == hub.towers.tower_contract(tower, "Apache-2.0")
 
@@ -103,7 +104,7 @@ def test_gradients_reach_every_weight(modality):
 
 def test_a_stream_of_one_modality_is_that_of_all():
     """So that towers trained one by one see what a model of all three would."""
-    sources = concepts.load_sources("train")
+    sources = concept128.load_sources("train")
     whole = list(stream.training_stream(sources, 5, seed=2).take(3).as_numpy_iterator())
     for subset in (["image"], ["text"], ["audio"], ["audio", "image"]):
         one = stream.training_stream(sources, 5, seed=2, modalities=subset)

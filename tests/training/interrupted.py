@@ -19,8 +19,8 @@ import tensorflow as tf
 from keras import layers
 
 from mmzoo import training
-from mmzoo.training import checkpoint_files
-from mmzoo.training.strategy import task
+from mmzoo.training.distributed.strategy import task
+from mmzoo.training.resume import checkpoint_files
 
 EPOCHS, STEPS = 4, 13
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mmzoo.training.cluster import run_cluster
+from mmzoo.training.launch.cluster import run_cluster
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import pytest
 
-from mmzoo.training import checkpoint_files
-from mmzoo.training.checkpoint_files import CheckpointError, CheckpointFiles
+from mmzoo.training.resume import checkpoint_files
+from mmzoo.training.resume.checkpoint_files import CheckpointError, CheckpointFiles
 
 VALUES = {"finished": False, "callbacks": [{"best": 0.1, "wait": 2}]}
 

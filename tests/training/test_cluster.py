@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmzoo.training.cluster import ClusterError, run_cluster, worker_command
+from mmzoo.training.launch.cluster import ClusterError, run_cluster, worker_command
 
 PROLOGUE = """
 import json, os, signal, sys, time
@@ -97,7 +97,8 @@ def test_a_signal_reaches_the_workers_and_no_one_is_left(tmp_path, number):
         "print(os.getpid(), flush=True)\ntime.sleep(60)"
     )
     supervisor = (
-        "import sys; from pathlib import Path; from mmzoo.training.cluster import run_cluster\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from mmzoo.training.launch.cluster import run_cluster\n"
         f"run_cluster([sys.executable, '-c', {program!r}, {str(tmp_path)!r}], workers=2,"
         f" logs=Path({str(tmp_path)!r}) / 'logs')"
     )

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from mmzoo import training
-from mmzoo.training.checkpoint_files import CheckpointError
-from mmzoo.training.step_checkpoint import Interrupted
+from mmzoo.training.resume.checkpoint_files import CheckpointError
+from mmzoo.training.resume.step_checkpoint import Interrupted
 
 
 def stream(done):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmzoo.training.partial import PartialResults
+from mmzoo.training.resume.partial_results import PartialResults
 
 
 def never():

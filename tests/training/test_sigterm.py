@@ -6,8 +6,8 @@ import types
 
 import pytest
 
-from mmzoo.training.checkpoint_files import CheckpointFiles
-from mmzoo.training.step_checkpoint import Preempted, StepCheckpoint
+from mmzoo.training.resume.checkpoint_files import CheckpointFiles
+from mmzoo.training.resume.step_checkpoint import Preempted, StepCheckpoint
 
 
 class Signals:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mmzoo import training
-from mmzoo.training.strategy import task
+from mmzoo.training.distributed.strategy import task
 
 WORKERS = ["127.0.0.1:1", "127.0.0.1:2"]
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mmzoo.export.conformance import assert_near
+from mmzoo.export.testing.layer_checks import assert_near
 from mmzoo.fusion.late_fusion import LateFusion
 from mmzoo.fusion.mean_fusion import MeanFusion
 from mmzoo.fusion.temperature_scaling import TemperatureScaling

@@ -9,7 +9,7 @@ import shutil
 import pytest
 import runs
 
-from mmzoo.training.cluster import ClusterError
+from mmzoo.training.launch.cluster import ClusterError
 
 STEPS = 52
 DRAW = random.Random()  # another step each time

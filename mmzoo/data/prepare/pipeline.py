@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmzoo.data.beam_jobs import run_jobs, shown
-from mmzoo.data.job_folder import JobFolder, JobFolderError, one_run_at_a_time
-from mmzoo.data.labels import Classes
+from mmzoo.data.beam.job_folder import JobFolder, JobFolderError, one_run_at_a_time
+from mmzoo.data.beam.jobs import run_jobs, shown
 from mmzoo.data.prepare.plan import make_plan
 from mmzoo.data.prepare.shard import SAMPLE_RATE, MakeShard
 from mmzoo.data.records import DESCRIPTION, SCHEMA
-from mmzoo.data.rows import COLUMNS, MODALITIES
-from mmzoo.data.tables import ManifestError
-from mmzoo.files import sha256
+from mmzoo.data.tables.labels import Classes
+from mmzoo.data.tables.reader import ManifestError
+from mmzoo.data.tables.rows import COLUMNS, MODALITIES
+from mmzoo.io.files import sha256
 
 
 @one_run_at_a_time

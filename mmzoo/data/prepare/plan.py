@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data.labels import Classes, similar_names
-from mmzoo.data.rows import COLUMNS, MODALITIES, ManifestWarning, Rows, identity
-from mmzoo.files import write_json
+from mmzoo.data.tables.labels import Classes, similar_names
+from mmzoo.data.tables.rows import COLUMNS, MODALITIES, ManifestWarning, Rows, identity
+from mmzoo.io.files import write_json
 
 __all__ = ["COLUMNS", "MODALITIES", "identity", "make_plan"]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data.audio import read_audio
-from mmzoo.data.job_folder import report_path
-from mmzoo.data.labels import Classes
-from mmzoo.data.media import check_image
-from mmzoo.data.media_files import inside, read_file
-from mmzoo.data.rows import identity
-from mmzoo.files import beside, sha256, write_json
+from mmzoo.data.beam.job_folder import report_path
+from mmzoo.data.media.audio import read_audio
+from mmzoo.data.media.images import check_image
+from mmzoo.data.media.media_files import inside, read_file
+from mmzoo.data.tables.labels import Classes
+from mmzoo.data.tables.rows import identity
+from mmzoo.io.files import beside, sha256, write_json
 
 SAMPLE_RATE = 16_000  # Hz
 # A path's own fault; any other error of a disk or network stops the run, which can then go on.

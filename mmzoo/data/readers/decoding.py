@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from mmzoo.data.audio import read_audio
-from mmzoo.data.media import IMAGE_FIT, IMAGE_FITS, SCALED_FROM, as_size, read_image
+from mmzoo.data.media.audio import read_audio
+from mmzoo.data.media.images import IMAGE_FIT, IMAGE_FITS, SCALED_FROM, as_size, read_image
 from mmzoo.data.readers.sources import MODALITIES
 
 _GROUP, _GROUP_SAMPLES = 64, 1 << 20  # records, and samples of sound, taken together at most

@@ -1,0 +1,1 @@
+"""Benchmarks: what each artifact of a bundle costs beside its bare runtime."""

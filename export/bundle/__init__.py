@@ -1,0 +1,1 @@
+"""Bundles: artifacts, manifest, certificate, model card and signature in one folder."""

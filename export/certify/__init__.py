@@ -1,0 +1,1 @@
+"""The certificate: every artifact run in its own runtime and compared with Keras."""

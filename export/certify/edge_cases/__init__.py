@@ -1,0 +1,1 @@
+"""Inputs that real samples seldom hold: other sizes, absent modalities, extreme values."""

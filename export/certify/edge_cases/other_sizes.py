@@ -1,0 +1,73 @@
+"""The samples again at other sizes: what holds at one size may be wrong at another."""
+
+import numpy as np
+
+from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.samples.samples import Samples
+
+RESCALED = {"short": 0.3, "long": 1.7}
+FEW = 6  # samples of these
+LARGE = {"image": (3000, 4000), "audio": (960_000,)}  # pixels; a minute at 16 kHz
+LARGE_FROM = 10  # times the samples' size
+
+
+def other_sizes(samples: Samples, tensors: list[Tensor]) -> dict[str, dict]:
+    """The first samples with every free axis resampled, by nearest index.
+
+    A resize of 64 x 64 pixels to 64 x 64 does nothing, and a mistake in it shows elsewhere.
+
+    Returns:
+        Dict of a name to inputs: "short" and "long" (six samples, all free axes at 0.3 and 1.7
+        times their size), and edge cases of one sample, one input at a time: "image 1x1",
+        "image 3000x4000", "text empty", "audio 1", "audio 960000", "<another> 1". Token ids
+        have none of these: at another length they are those of no text.
+    """
+    sets: dict[str, dict] = {}
+    if any(size is None for tensor in tensors for size in tensor.shape[1:]):
+        for key, factor in RESCALED.items():
+            sets[key] = {
+                tensor.name: _resample(
+                    samples.inputs[tensor.name][:FEW],
+                    {
+                        axis: max(1, int(samples.inputs[tensor.name].shape[axis] * factor) + axis)
+                        for axis in _free(tensor)
+                    },
+                )
+                for tensor in tensors
+            }
+    one = {tensor.name: samples.inputs[tensor.name][:1] for tensor in tensors}
+    for tensor in tensors:
+        free = _free(tensor)
+        if not free or tensor.tokens_of:
+            continue
+        if tensor.is_text:
+            sets[f"{tensor.name} empty"] = one | {tensor.name: np.zeros((1, 1), tensor.dtype)}
+            continue
+        for sizes in [(1,) * len(free), LARGE.get(tensor.name, ())]:
+            if len(sizes) == len(free):
+                name = f"{tensor.name} {'x'.join(map(str, sizes))}"
+                value = _resample(one[tensor.name], dict(zip(free, sizes, strict=True)))
+                sets[name] = one | {tensor.name: value}
+    return sets
+
+
+def is_large(samples: Samples, values: dict) -> bool:
+    """Whether a size is so far above the samples' that a difference is stated, and no breach.
+
+    A mean over millions of numbers in float32 is another one in each runtime, and in Keras on
+    another machine: no artifact could hold.
+    """
+    grown = max(value[0].size / samples.inputs[name][0].size for name, value in values.items())
+    return grown > LARGE_FROM
+
+
+def _free(tensor):
+    return [axis for axis in range(1, len(tensor.shape)) if tensor.shape[axis] is None]
+
+
+def _resample(value, sizes):
+    """An array at other sizes: dict of axis to size."""
+    for axis, new in sizes.items():
+        old = value.shape[axis]
+        value = np.take(value, np.arange(new) * old // new, axis)
+    return value

@@ -1,0 +1,1 @@
+"""Writers to SavedModel, TFLite and ONNX, and the rewrites that make them right."""

@@ -1,0 +1,1 @@
+"""What serving and phones need beside an artifact."""

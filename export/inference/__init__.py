@@ -1,0 +1,1 @@
+"""One record through an artifact, in its own runtime."""

@@ -1,0 +1,168 @@
+"""Records of any sizes to what an artifact of a bundle takes, and whether it is the proven one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmzoo.data import encode_text, read_audio, read_image
+from mmzoo.export.bundle.checksums import changed_files
+from mmzoo.export.bundle.formats import FIXED, PATHS
+from mmzoo.export.bundle.manifest import Bundle
+from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.inference.image_fit import ImageFit
+from mmzoo.io.files import sha256
+
+
+def check_artifact(bundle: Bundle, format: str) -> Path:
+    """The artifact of a bundle, proven, and unchanged since.
+
+    Raises:
+        ValueError: If it is not that, or the bundle has none in this format.
+    """
+    formats = bundle.manifest["formats"]
+    if format not in formats:
+        raise ValueError(
+            f"Expected one of the bundle's formats {sorted(formats)}. Received: {format!r}."
+            + f" Export the model with --formats {format}." * (format in PATHS)
+        )
+    certificate = bundle.certificate
+    right = certificate["manifest_sha256"] == sha256(bundle.path / "manifest.json")
+    if certificate["holds"] is not True or not right:
+        raise ValueError(
+            f"Expected a bundle whose certificate holds for its manifest. Received: {bundle.path}. "
+            "`mmzoo verify` says what is wrong."
+        )
+    changed = changed_files(bundle.path, bundle.manifest, format)
+    if changed:
+        raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
+    return bundle.path / formats[format]["path"]
+
+
+def check_tokenizer(bundle: Bundle) -> Path:
+    """The SavedModel of a bundle, whose signature `tokenize` makes token ids for all formats.
+
+    Raises:
+        ValueError: If the bundle has none, or it was changed.
+    """
+    formats = bundle.manifest["formats"]
+    if "saved_model" not in formats:
+        raise ValueError(
+            "Expected a bundle with a SavedModel, whose signature `tokenize` makes token ids of "
+            f"texts. Received: {sorted(formats)}. Export with saved_model too."
+        )
+    return check_artifact(bundle, "saved_model")
+
+
+def read_value(modality: str, value, fit: ImageFit, sample_rate: int):
+    """What a sample holds of a modality, as `stack_inputs` takes it.
+
+    Args:
+        modality: "image", "text" or "audio".
+        value: A text; of a picture or a recording its path. Or the content of any as bytes.
+        fit: How a picture is brought to size.
+        sample_rate: Of the recording, in Hz; it becomes mono.
+
+    Raises:
+        ValueError: If it can't be read, or there is no such modality.
+    """
+    if modality == "image":
+        return read_image(value) if fit.size is None else read_image(value, fit.size, fit.fit)
+    if modality == "audio":
+        return read_audio(value, sample_rate=sample_rate)
+    if modality != "text":
+        raise ValueError(f"Expected inputs named image, text or audio. Received: {modality!r}.")
+    text = value.decode() if isinstance(value, bytes) else value
+    encode_text([text])  # refuses a NUL
+    return text
+
+
+def stack_inputs(tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dict) -> dict:
+    """One array an input, zero padded.
+
+    Args:
+        tensors: What the artifact takes. Token ids are left out: see `stack_texts`.
+        samples: A dict a sample, of each modality that it has: a picture and a sound as an array,
+            a text as a string.
+        shapes: Dict of input name to the shape of the zeros where no sample has it; such zeros are
+            not felt.
+
+    Returns:
+        Dict of input name to array `(samples, ...)`; of a string input, UTF-8 bytes.
+
+    Raises:
+        ValueError: If a text holds a NUL, which is the padding.
+        TooLargeError: If a text or a recording is longer than the model takes.
+    """
+    inputs = {}
+    for tensor in tensors:
+        name = tensor.name
+        if tensor.presence_of:
+            inputs[name] = np.array([tensor.presence_of in sample for sample in samples])
+        elif tensor.dtype == "string":
+            inputs |= stack_texts([tensor], samples)
+        elif not tensor.tokens_of:
+            rows = [sample.get(name) for sample in samples]
+            if tensor.is_text:
+                rows = [None if row is None else encode_text([row])[0] for row in rows]
+            inputs[name] = _padded(rows, shapes[name], tensor)
+    return inputs
+
+
+def stack_texts(tensors: Sequence[Tensor], samples: Sequence[dict]) -> dict:
+    """Dict of each text that comes in as strings, or as token ids, to its UTF-8 bytes `(samples,)`.
+
+    Args:
+        tensors, samples: See `stack_inputs`.
+    """
+    sources = {t.tokens_of or t.name for t in tensors if t.tokens_of or t.dtype == "string"}
+    return {
+        source: np.array([sample.get(source, "").encode() for sample in samples], "S")
+        for source in sorted(sources)
+    }
+
+
+class TooLargeError(ValueError):
+    """A record that does not fit into a model, or a file, of fixed size."""
+
+
+def _padded(rows, shape, tensor):
+    """Rows in one array: of the length that the model fixes, else of the sizes of the largest."""
+    found = [row.shape for row in rows if row is not None]
+    sizes = tuple(map(int, np.max(found, axis=0) if found else shape))
+    if len(sizes) == 1 and tensor.shape[1] is not None:  # a black edge is no part of a picture
+        if sizes[0] > tensor.shape[1]:
+            raise TooLargeError(
+                f"Expected {tensor.name!r} of at most the length {tensor.shape[1]:,}, which the "
+                f"model takes. Received: {sizes[0]:,}. Cut it."
+            )
+        sizes = (tensor.shape[1],)
+    stacked = np.zeros((len(rows), *sizes), tensor.dtype)
+    for place, row in zip(stacked, rows, strict=True):
+        if row is not None:
+            place[tuple(slice(size) for size in row.shape)] = row
+    return stacked
+
+
+def to_size(inputs: dict, shapes: dict) -> dict:
+    """One record's inputs, padded with zeros to the shapes that a file of fixed size takes.
+
+    Raises:
+        TooLargeError: If one is larger.
+    """
+    made = {}
+    for name, value in inputs.items():
+        shape = tuple(shapes[name])
+        if value.ndim == 4 and value.shape[1:] != shape:  # a black edge is no part of a picture
+            raise TooLargeError(
+                f"Expected a picture of the size {shape}, which {FIXED} is made for. "
+                f"Received: {value.shape[1:]}. Use --format tflite, which takes any."
+            )
+        missing = [size - have for have, size in zip(value.shape[1:], shape, strict=True)]
+        if min([0, *missing]) < 0:
+            raise TooLargeError(
+                f"Expected a record of at most the size {shape}, which {FIXED} is made for. "
+                f"Received: {value.shape[1:]}. Use --format tflite, which takes any."
+            )
+        made[name] = np.pad(value, [(0, 0), *((0, size) for size in missing)])
+    return made

@@ -1,0 +1,1 @@
+"""Keras models read, described and cut: tokenizers, encoders, extra signatures."""

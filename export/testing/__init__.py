@@ -1,0 +1,1 @@
+"""Checks that users run on layers and fusions of their own."""

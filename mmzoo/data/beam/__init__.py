@@ -1,0 +1,1 @@
+"""Jobs of Apache Beam that can be killed at any time."""

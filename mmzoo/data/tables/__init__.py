@@ -1,0 +1,1 @@
+"""Tables: CSV, JSON lines and Parquet, their rows and labels."""

@@ -1,0 +1,1 @@
+"""The comparison of fusions: results, figures and page."""

@@ -1,0 +1,1 @@
+"""Files, locks, error messages and dtypes; needs no TensorFlow."""

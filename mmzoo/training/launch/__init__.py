@@ -1,0 +1,1 @@
+"""Command-line arguments, devices and workers of a training run."""

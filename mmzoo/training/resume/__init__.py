@@ -1,0 +1,1 @@
+"""Checkpoints, and training that goes on from them."""
