@@ -56,13 +56,18 @@ def export(
     samples: Annotated[
         Path | None,
         typer.Option(
-            help="An .npz file with an array an input, maybe `labels`. Fewer than 17 samples are "
+            help="An .npz file with an array an input, and `labels` or `target/NAME`. None: those "
+            "of the bundle beside the model, as a run leaves it. Fewer than 17 samples are "
             "repeated to fill a batch of 17, and that is said; int8 needs 21 different ones, and "
             "learns its ranges from some that nothing is checked on."
         ),
     ] = None,
+    task: Annotated[
+        Path | None,
+        typer.Option(metavar="TASK.json", help="What the model takes and gives; else guessed."),
+    ] = None,
     classes: Annotated[
-        Path | None, typer.Option(help="A text file with a class name a line.")
+        Path | None, typer.Option(help="A text file with a class name a line, without --task.")
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest difference, as a part of an output's scale.")
@@ -86,8 +91,8 @@ def export(
         str | None,
         typer.Option(
             metavar="stretch|pad|crop|none",
-            help="How a picture is brought to the model's size, as in training; else that of the "
-            "samples, pad for Concept-128, stretch for samples of your own.",
+            help="How an image is brought to the model's size, as in training, without --task; "
+            "else that of the samples, else stretch.",
         ),
     ] = None,
     trust: Annotated[
@@ -101,23 +106,30 @@ def export(
     ] = None,
 ) -> None:
     """Export a model, and prove each artifact in its own runtime."""
-    from mmzoo.cli.text_files import read_lines
+    from mmzoo.cli.text_files import read_lines, read_task
     from mmzoo.evaluation.report.summary import print_certificate
     from mmzoo.export import export_bundle
     from mmzoo.export.bundle.model_card import read_about
+    from mmzoo.export.bundle.run_material import run_material
     from mmzoo.export.samples.files import load_samples
     from mmzoo.io.keras_files import import_modules, load_keras
 
     import_modules(imports or ())
     said = read_about(about or ())
     typer.echo("Exporting, and checking each artifact in its own runtime …")
+    given: dict = {"classes": None if classes is None else read_lines(classes, "class names")}
+    if samples is None and not image_fit and classes is None:
+        given = run_material(model) or given
+    if samples is not None:
+        given["samples"] = load_samples(samples)
+    if task is not None:
+        given["task"] = read_task(task)
     bundle = export_bundle(
         load_keras(model, trust=trust),
         out,
         formats=formats if formats in (None, "all") else tuple(formats.split(",")),
         quantize=_pairs(quantize),
-        samples=None if samples is None else load_samples(samples),
-        classes=None if classes is None else read_lines(classes, "class names"),
+        **given,
         tolerance=tolerance,
         metric_limit=metric_limit,
         version=version,

@@ -95,38 +95,53 @@ def bench(
 
 
 def predict(
+    context: typer.Context,
     bundle: BundleFolder,
     format: Annotated[str, typer.Option(help="Which artifact answers.")] = "tflite",
-    image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
-    text: Annotated[str | None, typer.Option(help="A phrase.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
+    row: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Features and their values: '{\"age\": 33}'.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to list, at most all.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     public_key: PublicKey = None,
 ) -> None:
-    """Classify a picture, a phrase or a recording of your own, or any two or all of them."""
+    """Ask a bundle for its answers to one record of your own.
+
+    Each of the model's features is an option of its name: --image PICTURE, --text WORDS,
+    --age 33. Those whose presence the model takes may be left out.
+    """
+    from mmzoo.cli.text_files import read_features
     from mmzoo.export import load_bundle
     from mmzoo.export.inference.prediction import predict_sample
 
-    given = {"image": image, "text": text, "audio": audio}
-    values = {name: value for name, value in given.items() if value is not None}
-    best = predict_sample(bundle, format, values, top=top, public_key=public_key)
+    values = read_features(context.args, row)
+    answers = predict_sample(bundle, format, values, top=top, public_key=public_key)
     if as_json:
-        typer.echo(json.dumps(best, ensure_ascii=False))
+        typer.echo(json.dumps(answers, ensure_ascii=False))
         return
     import rich
     import rich.markup
     import rich.table
 
-    taken = {tensor["name"] for tensor in load_bundle(bundle).manifest["inputs"]}
-    absent = [name for name, value in given.items() if value is None and name in taken]
+    task = load_bundle(bundle).manifest["task"]
+    absent = [each["name"] for each in task["features"] if each["name"] not in values]
     without = f", without {' and '.join(absent)}" if absent else ""
-    table = rich.table.Table(title=f"{format}{without}")
-    table.add_column("class")
-    table.add_column("probability", justify="right")
-    for row in best:
-        table.add_row(rich.markup.escape(row["class"]), f"{row['score']:.4f}")
-    rich.print(table)
+    for name, answer in answers.items():
+        table = rich.table.Table(title=f"{format}: {name}{without}")
+        rows = answer if isinstance(answer, list) else [answer]
+        rows = [each if isinstance(each, dict) else {name: each} for each in rows]
+        for column in rows[0] if rows else [name]:
+            table.add_column(column)
+        for each in rows:
+            table.add_row(*(_shown(value) for value in each.values()))
+        rich.print(table)
+
+
+def _shown(value):
+    """A cell of a table."""
+    import rich.markup
+
+    return f"{value:.4f}" if isinstance(value, float) else rich.markup.escape(str(value))
 
 
 def embed(
@@ -199,7 +214,9 @@ def demo(
 
 def add_bundle_commands(app: typer.Typer) -> None:
     """Adds them to the command line."""
-    for command in (verify, sign, bench, predict):
+    for command in (verify, sign, bench):
         app.command()(command)
+    features = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=features)(predict)
     app.command(context_settings={"allow_extra_args": True})(embed)
     app.command()(demo)

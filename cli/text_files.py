@@ -1,5 +1,6 @@
 """Small text files that a command line names, read with a sentence where they can't be."""
 
+import json
 from pathlib import Path
 
 
@@ -41,3 +42,50 @@ def read_lines(path: Path, what: str) -> list[str]:
         place = f"an empty line {empty[0]}" if empty else "nothing"
         raise ValueError(f"Expected {what} in {path}, one a line. Received: {place}.")
     return lines
+
+
+def read_features(arguments: list[str], row: str | None) -> dict:
+    """Features and their values, as a command line has them.
+
+    Args:
+        arguments: `--name VALUE` or `--name=VALUE` for each of some features.
+        row: A JSON object of others; None: there are none.
+
+    Raises:
+        ValueError: If one is neither, or a feature is there twice.
+    """
+    found: dict = {}
+    if row is not None:
+        try:
+            found = json.loads(row)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--row is no JSON: {error}. Received: {row!r}.") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"--row must be a JSON object of features. Received: {row!r}.")
+    rest = list(arguments)
+    while rest:
+        option, sign, value = rest.pop(0).partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or not name or not (sign or rest):
+            raise ValueError(
+                f"Expected `--FEATURE VALUE` for each feature. Received: {option!r} "
+                + ("without a value." if option.startswith("--") else "alone.")
+            )
+        if name in found:
+            raise ValueError(f"The feature {name!r} is there twice. Say it once.")
+        found[name] = value if sign else rest.pop(0)
+    return found
+
+
+def read_task(path: Path):
+    """A task from the JSON that `Task.to_json` gives.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    from mmzoo.tasks import Task
+
+    try:
+        return Task.from_json(json.loads(read_text(path, "a task")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds no task: {error}.") from error

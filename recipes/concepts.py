@@ -257,11 +257,15 @@ def ship(args, models, replicas) -> dict:
     with beside(unproven) as path:
         model.save(path)
     rich.print("Exporting, and checking each artifact in its own runtime …")
+    source = concept128.Concept128(everything)
+    (test, targets), (others, _) = source.samples("test"), source.samples("validation", 2)
     bundle = export.export_bundle(
         model,
         args.out / "bundle",
         formats=args.formats,
-        classes=concept128.class_names(),
+        task=source.task,
+        samples=export.Samples(test, targets, "concept128/test"),
+        calibration=export.Samples(others, source="concept128/validation"),
         tolerance=TOLERANCE[args.encoders],
         quantize=args.quantize,
         about=about(metrics),

@@ -5,7 +5,6 @@ import numpy as np
 from mmzoo.export.bundle.checksums import changed_files, changed_sums
 from mmzoo.export.bundle.formats import QUANTIZED
 from mmzoo.export.bundle.manifest import Bundle
-from mmzoo.export.bundle.tensors import scores_output
 from mmzoo.export.certify.certificate import raise_on_breach
 from mmzoo.export.certify.check_plan import Line
 from mmzoo.export.certify.comparison import compare
@@ -14,6 +13,7 @@ from mmzoo.export.certify.quantization_limits import limit_breaches
 from mmzoo.export.certify.verification import stored_samples
 from mmzoo.export.samples.samples import Samples
 from mmzoo.io.files import sha256
+from mmzoo.tasks import Task
 
 
 def checked_samples(bundle: Bundle) -> tuple[Samples, dict]:
@@ -45,7 +45,7 @@ def checked_samples(bundle: Bundle) -> tuple[Samples, dict]:
 
 
 def check_answers(
-    bundle: Bundle, name: str, answers: dict, reference: dict, labels: np.ndarray | None
+    bundle: Bundle, name: str, answers: dict, reference: dict, samples: Samples
 ) -> float:
     """Returns the largest difference of any timed answer from the Keras model's.
 
@@ -54,14 +54,14 @@ def check_answers(
         name: Of the artifact.
         answers: `<batch>/rows`, the samples that were asked, and `<batch>/<way>/<output>`.
         reference: Output name to the Keras model's answers to all samples.
-        labels: Those of all samples, if they are known.
+        samples: All samples, with their targets where these are known.
 
     Raises:
         ParityError: If an answer is wrong.
     """
     manifest = bundle.manifest
     tolerance = None if name in QUANTIZED else manifest["tolerance"]
-    scores = scores_output(manifest)
+    task = Task.from_json(manifest["task"])
     largest, checks, breaches = 0.0, [], []
     for key, actual in answers.items():
         batch, way, output = (*key.split("/", 2), "")[:3]
@@ -69,7 +69,7 @@ def check_answers(
             continue
         rows = answers[f"{batch}/rows"]
         expected = reference[output][rows]
-        difference = compare(actual, expected, tolerance, output == scores)
+        difference = compare(actual, expected, tolerance, task.answer(output))
         largest = max(largest, difference.max_abs)
         what = f"{name}, {way}, batch {batch}, output {output!r}"
         breaches += [f"{what}: {breach}" for breach in difference.breaches]
@@ -80,17 +80,17 @@ def check_answers(
             # Judged as in the certificate; each sample once, or its repeats would count as many.
             once, first = np.unique(rows, return_index=True)
             line = Line(0, "timed", int(batch), "samples", len(once), once, once)
-            pair = actual[first], expected[first]
+            pair = {output: actual[first]}, {output: expected[first]}
+            metric = paired_metric(*pair, line, samples, task, manifest["tolerance"])
+            again = compare(actual[first], expected[first], None, task.answer(output))
             checks.append({
                 "sizes": "timed samples", "batch": batch, "output": output, "samples": len(once),
-                "scale_relative": difference.scale_relative,
-                "top1_agreement": compare(*pair, None, decision=True).top1_agreement,
-                "metric": paired_metric(*pair, line, labels, output, manifest["tolerance"])
-                if output == scores else None,
+                "scale_relative": difference.scale_relative, "agreement": again.agreement,
+                "metric": metric if metric and metric["output"] == output else None,
             })  # fmt: skip
     if checks:
         limit = manifest["formats"][name]["metric_limit"]
-        breaches += [f"{name}: {b}" for b in limit_breaches({"checks": checks}, scores, limit)]
+        breaches += [f"{name}: {b}" for b in limit_breaches({"checks": checks}, limit)]
     raise_on_breach({
         "holds": not breaches, "tolerance": manifest["tolerance"], "formats": {},
         "breaches": breaches,

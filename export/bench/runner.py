@@ -88,7 +88,7 @@ def bench_bundle(
                 runs[_WAYS[k]] = report = _run(bundle, name, inputs, taken, _WAYS[k], seconds, turn)
                 differences[name] = max(
                     differences[name],
-                    check_answers(bundle, name, report.pop("answers"), reference, samples.labels),
+                    check_answers(bundle, name, report.pop("answers"), reference, samples),
                 )
             raw[name].append(runs)
     return {

@@ -1,6 +1,5 @@
 """A bundle: the artifacts of one model, their manifest and their certificate."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from mmzoo.export.bundle.format_choice import (
 )
 from mmzoo.export.bundle.formats import FIXED, PATHS, QUANTIZED, STRINGS, VARIANTS, runtime_of
 from mmzoo.export.bundle.manifest import FOLDER_SERVING, SCHEMA, Bundle, check_bundle_place
-from mmzoo.export.bundle.manifest_checks import check_classes, check_version
+from mmzoo.export.bundle.manifest_checks import check_version
 from mmzoo.export.bundle.model_card import model_card
 from mmzoo.export.bundle.signatures import describe_signatures, with_strings
-from mmzoo.export.bundle.tensors import scores_output
+from mmzoo.export.bundle.task_choice import choose_task
 from mmzoo.export.certify.certificate import certify, raise_on_breach
 from mmzoo.export.certify.comparison import TOLERANCE, check_tolerance
 from mmzoo.export.certify.edge_cases.nonfinite import NONFINITE
@@ -36,14 +35,13 @@ from mmzoo.export.convert.variants import METRIC_LIMIT, quantization, write_vari
 from mmzoo.export.deploy.phones import write_mobile
 from mmzoo.export.deploy.serving import write_serving
 from mmzoo.export.embed.output_rule import describe_embedding
-from mmzoo.export.inference.image_fit import choose_fit, describe_image_fit
 from mmzoo.export.samples.calibration import calibrate_and_check, save_calibration
-from mmzoo.export.samples.checks import check_labels
-from mmzoo.export.samples.samples import CONCEPTS_TEST, Samples, default_samples
-from mmzoo.export.surgery.model_description import describe, load_model
+from mmzoo.export.samples.samples import Samples
+from mmzoo.export.surgery.model_description import declare_features, describe, load_model
 from mmzoo.export.surgery.tokenizers import split_tokenizers
 from mmzoo.io.files import beside, sha256, write_json
 from mmzoo.io.place_lock import lock_place
+from mmzoo.tasks import Image, Task
 
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
 
@@ -53,7 +51,9 @@ def export_bundle(
     path,
     *,
     formats=None,
+    task: Task | None = None,
     samples: Samples | None = None,
+    calibration: Samples | None = None,
     classes: list[str] | None = None,
     tolerance: float = TOLERANCE,
     quantize: dict[str, str] | None = None,
@@ -77,28 +77,31 @@ def export_bundle(
             "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-dynamic", "onnx-int8".
             And "onnx-strings" and "tflite-strings", which take texts as strings, by operators of
             onnxruntime-extensions and tensorflow-text.
-        samples: Real samples. None: the Concept-128 test samples. For int8, which learns its
-            ranges from samples, they are split: see `calibration.split`.
-        classes: Optional class names, in the order of the scores.
+        task: What the model takes and gives, and how good that is; the bundle keeps it. None: it
+            is guessed from the model's tensors and `classes`, see `mmzoo.tasks.guess_task`.
+        samples: Real samples, with the task's targets where they are known. The bundle keeps them;
+            of more than 256 MiB a part, drawn with a seed, is checked and kept.
+        calibration: Other samples, of another split, from which int8 learns its ranges; the bundle
+            keeps them too. None: some of `samples`, which are then not checked on.
+        classes: Optional class names, in the order of the scores, where there is no task.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
             float32 keeps in a network of a few layers; one of dozens may need 5e-5.
             The manifest keeps it.
         quantize: Dict of modality, or "rest", to "float32", "float16", "dynamic" or "int8": one
             more variant, "tflite-mixed".
-        metric_limit: What a quantised artifact may lose of the metric, as a share. It is not
-            held to `tolerance`. Without labels: the share of top-1 that may change.
+        metric_limit: What a quantised artifact may lose of the task's first metric, as a share. It
+            is not held to `tolerance`. Without targets: the share of decisions that may change.
         about: Optional dict of a heading of the model card ("Data", "Metrics", "Limits",
             "Licence") to Markdown.
         name: The bundle's name, which `verify_bundle(expect_name=)` asks for and the model card
             has for a title. None: the model's name.
         version: The model's version, which `verify_bundle(expect_version=)` asks for: letters,
             digits, ".", "_", "+" and "-". A signature covers it.
-        image_fit: How `predict`, `embed`, the page and the phones' classes bring a picture to the
-            size that the model takes: as its training pictures were. "stretch" scales each side by
-            itself, "pad" keeps the proportions and centres the picture on white, "crop" cuts it
-            around its middle first; "none" leaves it as it is, for a model that takes any size,
-            whose pictures are otherwise brought to the samples' size. None: that of the samples;
-            else "pad" for Concept-128, and "stretch" for samples of your own.
+        image_fit: Where there is no task, how an image is brought to the size that the model takes,
+            as its training images were: "stretch" scales each side by itself, "pad" keeps the
+            proportions and centres the image on white, "crop" cuts it around its middle first;
+            "none" leaves it as it is, for a model that takes any size, whose images are otherwise
+            brought to the samples' size. None: that of the samples, else "stretch".
 
     Returns:
         The `Bundle`.
@@ -117,47 +120,46 @@ def export_bundle(
     check_tolerance(tolerance)
     check_limit(metric_limit)
     check_version(version)
-    check_classes(classes)
+    if samples is None:
+        raise ValueError(
+            "Expected `samples` (--samples FILE.npz): real inputs of the model, on which each "
+            "artifact is compared with it. Received: none."
+        )
     with lock_place(path):
         check_bundle_place(path)  # whoever held the lock before may have written there
         return _export(
-            model, path, formats, asked, samples, classes, tolerance, quantize, metric_limit,
-            about, name, version, image_fit,
+            model, path, formats, asked, task, samples, calibration, classes, tolerance, quantize,
+            metric_limit, about, name, version, image_fit,
         )  # fmt: skip
 
 
 def _export(
-    model, path, formats, asked, samples, classes, tolerance, quantize, metric_limit, about, name,
-    version, image_fit,
+    model, path, formats, asked, task, samples, given, classes, tolerance, quantize, metric_limit,
+    about, name, version, image_fit,
 ):  # fmt: skip
     title = name
     original = load_model(model)
     model, tokenizers = split_tokenizers(original)
+    declare_features(model, () if task is None else task.features)
     inputs, outputs = describe(model, tokenizers)
     check_names(inputs, outputs)
-    scored = describe_signatures("", inputs, outputs)["portable"] | {"classes": classes}
     for name in set(STRINGS) & set(formats):
         check_strings(name, model, tokenizers)
-    samples = default_samples(inputs, tokenizers) if samples is None else samples
-    samples = samples.with_ids(tokenizers).fit(inputs)
-    concepts = samples.source == CONCEPTS_TEST
-    fit = choose_fit(image_fit, samples.image_fit, concepts)
-    pictures = describe_image_fit(scored["inputs"], shapes_of(samples), fit)
-    samples = dataclasses.replace(samples, image_fit=fit if pictures else "")
-    scores = scores_output(scored)
-    widths = {tensor.name: tensor.shape[-1] for tensor in outputs}
-    check_labels(samples.name, samples.labels, widths[scores] if scores else None)
+    samples = samples.with_ids(tokenizers).fit(inputs).limited()
+    task = choose_task(task, inputs, outputs, samples, classes, image_fit)
+    declare_features(model, task.features)
     calibration, too_few = None, None
     if any(needs_calibration(each, quantize) for each in formats):
         try:
-            calibration, samples = calibrate_and_check(samples, tokenizers)
+            calibration, samples = calibrate_and_check(samples, given, inputs, tokenizers)
         except ValueError as error:
             if any(needs_calibration(each, quantize) for each in asked):
                 raise
             too_few = error
     parts = {}
     if "saved_model" in formats:
-        parts = choose_parts(model, tokenizers, samples)
+        images = [each for each in task.features if isinstance(each, Image)]
+        parts = choose_parts(model, tokenizers, samples, images)
         if "serving_default" in describe_signatures("saved_model", inputs, outputs):
             check_padding(model, samples, inputs)
     reference, refused, probes = answers(model, samples, original, tokenizers, parts, tolerance)
@@ -184,22 +186,18 @@ def _export(
             parts = {}
         if calibration is not None:
             save_calibration(place, calibration)
-        if samples.source != CONCEPTS_TEST:
-            samples.save(place / "samples.npz")
-        elif samples.texts:  # texts are drawn anew at each check; their tokenizer isn't run
-            samples.save(place / "samples.npz", [t.name for t in inputs if t.tokens_of])
+        samples.save(place / "samples.npz")
         arrays = {f"{key}/{n}": v for key, values in reference.items() for n, v in values.items()}
         np.savez_compressed(place / "reference.npz", **arrays)
         signatures = describe_signatures("saved_model", inputs, outputs)
         signatures |= {key: part.to_json() for key, part in parts.items()}
         if "saved_model" in formats:
             write_serving(place, model.name, signatures, samples)
-        manifest = _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance)
+        manifest = _manifest(place, model, inputs, outputs, formats, samples, task, tolerance)
         manifest |= {
             "name": title or model.name,
             "version": version,
-            "image_fit": pictures,
-            "embedding": describe_embedding(model, manifest, reference["samples"]),
+            "embedding": describe_embedding(model, manifest, task, reference["samples"]),
             "refused_sizes": refused,
             "half_precision": in_half_precision(model),
             "probes": probes,
@@ -218,11 +216,6 @@ def _export(
         if FIXED in formats:
             entry = manifest["formats"][FIXED]
             entry["signatures"]["portable"] = _fixed(manifest, samples, reference)
-        if classes is not None and scores_output(manifest) is None:
-            raise ValueError(
-                f"Expected as many class names as one output has scores. Received: "
-                f"{len(classes)} names for {[(t.name, t.shape) for t in outputs]}."
-            )
         certificate = certify(place, manifest, samples, reference)
         writing.drop_breaches(manifest, certificate)
         if "saved_model" not in manifest["formats"]:
@@ -256,24 +249,19 @@ def _fixed(manifest, samples, reference):
     }
 
 
-def _manifest(place, model, inputs, outputs, formats, samples, classes, tolerance):
+def _manifest(place, model, inputs, outputs, formats, samples, task, tolerance):
     described = {
         "schema": SCHEMA,
         "mmzoo": __version__,
         "model": model.name,
         **describe_signatures("", inputs, outputs)["portable"],
-        "classes": classes,
-        "text": "token ids, of the SavedModel's signature `tokenize`"
-        if any(tensor.tokens_of for tensor in inputs)
-        else "UTF-8 bytes, zero padded",
-        "audio": {"sample_rate": 16_000, "channels": 1, "range": [-1, 1]},
+        "task": task.to_json(),
     }
     entries = {}
     for name in formats:
         if runtime_of(name) == "tflite":
             taken = with_strings(described["inputs"]) if name in STRINGS else described["inputs"]
-            scores = scores_output(described)
-            put_metadata(place / PATHS[name], {**described, "inputs": taken}, scores)
+            put_metadata(place / PATHS[name], {**described, "inputs": taken})
         top = place / PATHS[name].split("/")[0]
         files = [file for file in sorted(top.rglob("*")) if file.is_file()]
         entries[name] = {

@@ -10,7 +10,7 @@ from mmzoo.io.files import check_replaceable
 from mmzoo.io.regular_files import check_regular_files, read_json
 
 MANIFEST = "manifest.json"
-SCHEMA = 5  # goes up with each change of what a bundle holds
+SCHEMA = 6  # goes up with each change of what a bundle holds
 FOLDER_SERVING = "serving"
 FOLDER_MOBILE = "mobile"
 BUNDLE_NAMES = {

@@ -8,7 +8,7 @@ from mmzoo.export.bundle.signatures import signature_names, with_strings
 from mmzoo.export.certify.comparison import check_tolerance
 from mmzoo.export.certify.quantization_limits import check_limit
 from mmzoo.export.embed.output_rule import check_embedding
-from mmzoo.export.inference.image_fit import check_image_fit
+from mmzoo.tasks import Task, Tensor, check_task
 
 
 def check_manifest(manifest: dict) -> None:
@@ -42,7 +42,10 @@ def check_manifest(manifest: dict) -> None:
         for file in entry["files"]:
             if ".." in Path(file).parts or Path(file).is_absolute():
                 raise ValueError(f"the path {file!r} leads out of the bundle")
-    check_image_fit(manifest)
+    task = Task.from_json(manifest["task"])
+    if task.to_json() != manifest["task"]:
+        raise ValueError("its task is not what its fields say")
+    check_task(task, *([Tensor.from_json(t) for t in manifest[s]] for s in ("inputs", "outputs")))
     check_embedding(manifest)
     for key in ("source", "sha256", "shapes"):
         _ = manifest["samples"][key]
@@ -66,8 +69,9 @@ def check_manifest(manifest: dict) -> None:
     check_version(manifest["version"])
     if not isinstance(manifest["name"], str) or not manifest["name"].strip():
         raise ValueError("it has no name")
-    _ = manifest["reference_sha256"], manifest["audio"]["sample_rate"]
-    check_classes(manifest["classes"])
+    _ = manifest["reference_sha256"]
+    for answer in task.answers:
+        check_classes(getattr(answer, "classes", None))
 
 
 def check_version(version) -> None:

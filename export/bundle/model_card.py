@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mmzoo.export.inference.image_fit import fit_of
+from mmzoo.tasks import Image, Task, Tensor
 
 HEADINGS = ("Data", "Metrics", "Limits", "Licence")
 
@@ -37,13 +37,9 @@ def model_card(
             shape = ", ".join("any" if size is None else str(size) for size in tensor["shape"])
             lines.append(f"| `{tensor['name']}` | {word} | {tensor['dtype']} | ({shape}) |")
     present = [t["presence_of"] for t in manifest["inputs"] if t.get("presence_of")]
-    audio = manifest["audio"]
+    lines += ["", *_features(manifest)]
+    lines += ["", "May be absent: " + ", ".join(present) + "."] if present else []
     lines += [
-        "",
-        f"Text: {manifest['text']}. Audio: {audio['sample_rate']:,} Hz, mono, in [-1, 1]. "
-        f"Pictures: RGB, 0 to 255.{_pictures(manifest)}"
-        + (" May be absent: " + ", ".join(present) + ".")
-        * bool(present),
         "",
         "## Artifacts",
         "",
@@ -76,11 +72,11 @@ def model_card(
         lines += [f"- `{name}`: {'; '.join(said)}." for name, said in lost.items()]
     first = next(iter(certificate["formats"].values()))
     if first["subsets"]:
-        lines += ["", "## Accuracy by what is present", "", "| present | accuracy | samples |"]
-        lines += ["|---|---|---|"]
+        called = words_of(next(iter(first["subsets"].values()))["name"])
+        lines += ["", f"## {called.capitalize()} by what is present", ""]
+        lines += [f"| present | {called} | samples |", "|---|---|---|"]
         for name, metric in first["subsets"].items():
-            count = next(c["samples"] for c in first["checks"] if c["sizes"] == name)
-            lines.append(f"| {name} | {metric['keras']:.3f} | {count} |")
+            lines.append(f"| {name} | {metric['keras']:.3f} | {metric['samples']} |")
     for heading in HEADINGS:
         lines += ["", f"## {heading}", "", about.pop(heading, "Not stated by who exported it.")]
     for heading, text in about.items():
@@ -88,17 +84,29 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def _pictures(manifest):
-    """How pictures are brought to size, as sentences."""
-    text = ""
-    for tensor in manifest["inputs"]:
-        if tensor["name"] in manifest["image_fit"]:
-            fit = fit_of(manifest, tensor["name"])
-            any_size = None in tensor["shape"][1:3] and fit.size is not None
-            whose = "each picture is taken" if fit.size is None else "a picture of another size is"
-            text += f" `{tensor['name']}` ({fit.fit}): {whose} {fit.words()}"
-            text += ", the size of the samples; the model itself takes any" * any_size + "."
-    return text
+def _features(manifest):
+    """What each feature is, and how a value of it is brought to what the model takes."""
+    task = Task.from_json(manifest["task"])
+    tensors = {t.feature: t for t in map(Tensor.from_json, manifest["inputs"]) if not t.presence_of}
+    lines = []
+    for feature in task.features:
+        tensor, text = tensors[feature.name], feature.words()
+        if tensor.tokens_of:
+            text += ", as token ids of the SavedModel's signature `tokenize`"
+        elif feature.kind == "text" and tensor.dtype == "uint8":
+            text += ", as UTF-8 bytes, zero padded"
+        if isinstance(feature, Image):
+            any_size = None in tensor.shape[1:3] and feature.size is not None
+            whose = "taken" if feature.size is None else "one of another size is"
+            text += f", RGB from 0 to 255, {whose} {feature.fit_words()}"
+            text += ", the size of the samples; the model itself takes any" * any_size
+        lines.append(f"- `{feature.name}`: {text}.")
+    return lines
+
+
+def words_of(name: str) -> str:
+    """A metric's name in words."""
+    return name.replace("_", " ")
 
 
 def read_about(given) -> dict[str, str]:
@@ -172,8 +180,10 @@ def _title(name, manifest):
 
 def artifacts_table(certificate: dict) -> list[str]:
     """Lines of a Markdown table: what each artifact of a certificate costs and loses."""
+    metrics = [entry["metric"] for entry in certificate["formats"].values() if entry["metric"]]
+    called = words_of(metrics[0]["name"]) if metrics else "metric"
     lines = [
-        "| artifact | runtime | MB | ms, batch 1 | accuracy | change | largest difference |",
+        f"| artifact | runtime | MB | ms, batch 1 | {called} | change | largest difference |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, entry in certificate["formats"].items():

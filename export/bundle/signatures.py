@@ -1,7 +1,9 @@
 """The signatures of each format, as JSON."""
 
 from mmzoo.export.bundle.formats import STRINGS
-from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.tasks.tensors import Tensor
+
+BYTES = "_bytes"  # what the names of encoded images end with
 
 
 def signature_names(name: str, inputs: list[dict], outputs: list[dict]) -> list[str]:
@@ -28,7 +30,7 @@ def with_strings(inputs: list[dict]) -> list[dict]:
     for each in inputs:
         tensor = Tensor.from_json(each)
         source = tensor.tokens_of or tensor.name
-        text = {"name": source, "dtype": "string", "shape": [None]}
+        text = {"name": source, "dtype": "string", "shape": [None], "kind": tensor.kind}
         found[source] = text if tensor.is_text else each
     return list(found.values())
 

@@ -17,7 +17,6 @@ from mmzoo.export.bundle.formats import (
     reader_of,
     runtime_of,
 )
-from mmzoo.export.bundle.tensors import Tensor, scores_output
 from mmzoo.export.certify.check_plan import PROBES, for_signature, name_breaches, plan_checks
 from mmzoo.export.certify.comparison import TOLERANCE, ParityError, compare
 from mmzoo.export.certify.edge_cases.nonfinite import NONFINITE, draw_nonfinite, judge_nonfinite
@@ -29,6 +28,8 @@ from mmzoo.export.certify.signature_checks import check_parts
 from mmzoo.export.runtimes.kept_process import keep_processes
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples.samples import Samples
+from mmzoo.tasks import Task
+from mmzoo.tasks.tensors import Tensor
 
 RUNTIMES = {
     "saved_model": ("TensorFlow C API", "tensorflow"),
@@ -84,6 +85,7 @@ def certify(bundle: Path, manifest: dict, samples: Samples, reference: dict) -> 
 
 def _certify_format(bundle, name, entry, manifest, samples, reference):
     artifact = bundle / entry["path"]
+    task = Task.from_json(manifest["task"])
     result = _nothing_yet(name, artifact)
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     stated = manifest.get("tolerance", TOLERANCE)
@@ -108,16 +110,14 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
     if name not in QUANTIZED and name not in STRINGS:
         result["second_readers"] = check_second_readers(
             runtime_of(name), artifact, samples, inputs, reference, stated,
-            name == FIXED, manifest["half_precision"], scores_output(manifest), manifest["probes"],
+            name == FIXED, manifest["half_precision"], task, manifest["probes"],
         )  # fmt: skip
         for reader in result["second_readers"]:
             result["breaches"] += reader.get("breaches", [])
     if name in QUANTIZED and not result["breaches"]:
         # Of probe rows a quantised file must give finite answers: they are outside its ranges.
         judged = [check for check in result["checks"] if PROBES not in check["sizes"]]
-        lost = limit_breaches(
-            {**result, "checks": judged}, scores_output(manifest), entry["metric_limit"]
-        )
+        lost = limit_breaches({**result, "checks": judged}, entry["metric_limit"])
         base = bundle / PATHS[runtime_of(name)]
         if lost and base.exists():
             lost.insert(0, first_wrong(base, artifact, samples))
@@ -188,38 +188,40 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
             manifest["probes"]["handles_nonfinite"],
         )  # fmt: skip
         result["breaches"] += [f"{signature}, {breach}" for breach in breaches]
-    scores = scores_output(manifest)
+    task = Task.from_json(manifest["task"])
+    outputs = [tensor["name"] for tensor in manifest["outputs"]]
     for line in lines:
-        for output in [tensor["name"] for tensor in manifest["outputs"]]:
-            if output not in run.outputs[line.run]:
-                continue  # named among the breaches
-            actual, expected = line.pick(run.outputs[line.run][output], reference, output)
+        made = run.outputs[line.run]
+        there = [output for output in outputs if output in made]  # others are named as breaches
+        picked = {output: line.pick(made[output], reference, output) for output in there}
+        metric = None
+        if all(actual.shape == expected.shape for actual, expected in picked.values()):
+            actual, expected = ({o: pair[k] for o, pair in picked.items()} for k in (0, 1))
+            metric = paired_metric(
+                actual, expected, line, samples, task, manifest.get("tolerance", TOLERANCE)
+            )
+        for output, (one, other) in picked.items():
             allowed = None if line.large else tolerance
             difference = compare(
-                actual, expected, allowed, output == scores, line.usual(reference, output)
+                one, other, allowed, task.answer(output), line.usual(reference, output)
             )
             if tolerance is not None and not difference.scale_relative <= tolerance:
                 result["limits"] += _limits(output, line, difference)
-            metric = None
-            if output == scores and actual.shape == expected.shape:
-                metric = paired_metric(
-                    actual, expected, line, samples.labels, output,
-                    manifest.get("tolerance", TOLERANCE),
-                )  # fmt: skip
-            if metric and line.reference == "samples":
-                result["metric"] = metric
-            elif metric and line.name != "subsets":
-                result["subsets"][line.name] = metric
             result["checks"].append({
                 "signature": signature, "batch": line.batch, "output": output,
                 "sizes": line.name, "samples": len(line.rows), "holds": difference.holds,
                 **dataclasses.asdict(difference), "breaches": list(difference.breaches),
-                "metric": metric, "tolerance": allowed,
+                "metric": metric if metric and metric["output"] == output else None,
+                "tolerance": allowed,
             })  # fmt: skip
             result["breaches"] += [
                 f"{signature}, batch {line.batch}, output {output!r}, {line.name}: {breach}"
                 for breach in difference.breaches
             ]
+        if metric and line.reference == "samples":
+            result["metric"] = metric
+        elif metric and line.name != "subsets":
+            result["subsets"][line.name] = metric
     return wanted
 
 

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.comparison import usual_scale
 from mmzoo.export.certify.edge_cases.other_sizes import is_large, other_sizes
 from mmzoo.export.certify.edge_cases.probe_rows import draw_probes
 from mmzoo.export.certify.edge_cases.subsets import draw_subsets
 from mmzoo.export.samples.samples import BATCHES, Samples, as_strings
+from mmzoo.tasks.tensors import Tensor
 
 PROBES = "probes"
 UNSTEADY = "unsteady probes"

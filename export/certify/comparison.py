@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from mmzoo.tasks.answers import Answer
+
 TOLERANCE = 1e-5  # of the output's scale, float32
 LARGEST_TOLERANCE = 1e-3
 # Where the reference is zero throughout there is no scale: the last place of float32 at 1.
@@ -41,9 +43,9 @@ class Difference:
         max_abs, mean_abs: Largest and mean absolute difference; NaN if any value is.
         scale_relative: `max_abs` over the largest absolute reference value.
         finite: Whether every value is finite.
-        top1_agreement: Share of samples with the same largest entry, or where the reference's
-            lead over the runner-up is at most twice what an entry may be off, since both may
-            move; None unless the output decides.
+        agreement: Share of the decisions that are the same, or whose lead in the reference is at
+            most twice what a value may be off, since both sides may move; None unless the output
+            decides.
         breaches: What is wrong, in words; empty if the output holds.
     """
 
@@ -51,7 +53,7 @@ class Difference:
     mean_abs: float
     scale_relative: float
     finite: bool
-    top1_agreement: float | None
+    agreement: float | None
     breaches: tuple
 
     @property
@@ -63,7 +65,7 @@ def compare(
     actual: np.ndarray,
     expected: np.ndarray,
     tolerance: float | None = TOLERANCE,
-    decision: bool = False,
+    answer: Answer | None = None,
     usual: float | None = None,
 ) -> Difference:
     """Compares one output with its reference. NaN and infinity never pass.
@@ -78,8 +80,8 @@ def compare(
         tolerance: Largest `scale_relative` that holds. Ids, counts and masks (anything but
             floats) must be equal. None: any finite floats hold, for an artifact that is judged
             by its metric.
-        decision: Whether the largest entry of a row is a decision, so that it must be the same:
-            of scores a class, not of an embedding.
+        answer: What the output stands for: its decisions, if it makes any, must be the same.
+            None: it makes none.
         usual: Scale of the output's usual answers. If it is given, each row is held to its own
             scale, or to this one where its own is smaller, so that a row of huge values hides
             no error in another. None: one scale for all rows.
@@ -118,10 +120,10 @@ def compare(
             f"above {tolerance:.0e}"
         )
     agreement = None
-    if decision and usual is None:
-        agreement = _top1_agreement(actual, expected, 2 * (tolerance or 0) * float(scale))
+    if answer is not None and usual is None:
+        agreement = answer.agreement(actual, expected, 2 * (tolerance or 0) * float(scale))
     if tolerance is not None and agreement is not None and agreement < 1:
-        breaches.append(f"top-1 agrees on {agreement:.2%} of the samples only")
+        breaches.append(f"{agreement:.2%} of the decisions agree only")
     return Difference(max_abs, mean_abs, relative, finite, agreement, tuple(breaches))
 
 
@@ -135,19 +137,3 @@ def _relative(most, scale, tolerance):
     floor = np.where(scale == 0, ZERO, TINY) if tolerance else 0.0
     relative = most / np.maximum(scale, float(np.finfo("float32").tiny))
     return np.where(most <= floor, 0.0, relative)
-
-
-def _top1_agreement(actual, expected, margin):
-    if expected.ndim != 2 or expected.shape[1] < 2 or expected.dtype.kind != "f":
-        return None
-    top = np.partition(expected, -2, axis=1)
-    clear = top[:, -1] - top[:, -2] > margin
-    return float(np.mean((actual.argmax(1) == expected.argmax(1)) | ~clear))
-
-
-def accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
-    """Share of samples whose largest entry is the label; NaN rows count as wrong."""
-    from sklearn.metrics import accuracy_score
-
-    chosen = np.where(np.isfinite(outputs).all(1), outputs.argmax(1), -1)
-    return float(accuracy_score(labels, chosen))

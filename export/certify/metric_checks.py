@@ -2,39 +2,38 @@
 
 import math
 
-import numpy as np
-
-from mmzoo.export.certify.comparison import accuracy
+from mmzoo.tasks import Task, compare_values
 
 ROUNDING = 1e-9  # of a share, in float64
 
 
-def may_flip(expected: np.ndarray, tolerance: float) -> int:
-    """Samples whose first class another processor may change.
-
-    Two entries may each be off by the tolerance, so a lead of up to twice that decides nothing.
+def paired_metric(
+    actual: dict, expected: dict, line, samples, task: Task, tolerance: float
+) -> dict | None:
+    """The task's first metric of an artifact beside that of Keras, of one comparison.
 
     Args:
-        expected: The Keras model's scores: `(samples, classes)`.
-        tolerance: Largest difference of an entry, as a part of the largest absolute score.
+        actual, expected: Dict of output name to the rows that are compared.
+        line: The comparison, a `check_plan.Line`.
+        samples: The samples, with their targets.
+        task: The model's.
+        tolerance: Largest difference of a value, as a part of the largest absolute one.
+
+    Returns:
+        As `compare_values`, and `may_flip`: samples of which another processor may change a
+        decision. None without targets, or where Keras' own metric is not defined on these rows.
     """
-    top = np.partition(expected.astype("float64"), -2, axis=1)
-    lead = top[:, -1] - top[:, -2]
-    return int(np.sum(lead <= 2 * tolerance * float(np.max(np.abs(expected)))))
-
-
-def paired_metric(actual, expected, line, labels, output, tolerance):
-    """The accuracy of an artifact beside that of Keras, of one check; None without labels."""
-    if labels is None or line.origin is None:
+    if not task.metrics or line.origin is None:
         return None
-    labels = labels[line.origin]
-    keras, artifact = (accuracy(scores, labels) for scores in (expected, actual))
-    right = [scores.argmax(1) == labels for scores in (expected, actual)]
-    return {
-        "name": "accuracy", "output": output, "keras": keras, "artifact": artifact,
-        "change": artifact - keras, "differ": int(np.sum(right[0] != right[1])),
-        "samples": len(labels), "may_flip": may_flip(expected, tolerance),
-    }  # fmt: skip
+    metric = task.metrics[0]
+    if metric.target not in samples.targets or metric.answer not in actual:
+        return None
+    targets = {name: value[line.origin] for name, value in samples.targets.items()}
+    if not math.isfinite(metric.value(expected, targets)):
+        return None
+    found = compare_values(metric, actual, expected, targets)
+    flips = task.answer(metric.answer).may_flip(expected[metric.answer], tolerance)
+    return found | {"may_flip": flips}
 
 
 def different_metrics(stored: dict, found: dict, limit: float | None = None) -> list[str]:
@@ -72,9 +71,10 @@ def _same(stored, found, limit):
         return False
     if not _close(stored["keras"], found["keras"]):  # of stored answers: nothing is rounded anew
         return False
-    if "interval" in found:  # continuous: no sample is right or wrong
+    if found["differ"] is None:  # no single sample is right or wrong
         low, high = found["interval"]
-        return low <= stored["artifact"] <= high
+        room = (high - low) / (2 if limit is not None else 20)
+        return abs(stored["artifact"] - found["artifact"]) <= room + ROUNDING
     rows = found["samples"]
     moved = stored["artifact"] * rows
     if (

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.comparison import compare, usual_scale
 from mmzoo.export.certify.edge_cases.probe_rows import NORMAL, Probes
 from mmzoo.export.samples.samples import Samples
 from mmzoo.export.surgery.model_description import call, keras_reason
 from mmzoo.export.surgery.traces import trace
+from mmzoo.tasks.tensors import Tensor
 
 FEW = 3  # texts whose padding is changed
 ALONE = 51  # samples that are run one by one, as the artifacts' are

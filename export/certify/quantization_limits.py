@@ -16,34 +16,35 @@ def check_limit(limit: float) -> None:
         )
 
 
-def limit_breaches(result: dict, scores: str | None, limit: float) -> list[str]:
+def limit_breaches(result: dict, limit: float) -> list[str]:
     """What a quantised artifact lost more of than it may, in words; every check is judged.
 
     Args:
         result: Its part of the certificate.
-        scores: Name of the output that holds a score a class.
-        limit: Share of the metric, or of top-1 where there are no labels, that may be lost on
-            all samples. Where a check has but some of them, two standard errors more: of the
-            paired change, sqrt(right in but one of the two) / samples.
+        limit: Share of the metric, or of the decisions where there are no targets, that may be
+            lost on all samples. Where a check has but some of them, two standard errors of the
+            paired change more.
     """
     breaches = []
     most = max((check["samples"] for check in result["checks"]), default=0)
     for check in result["checks"]:
         what = f"{check['sizes']}, batch {check['batch']}, output {check['output']!r}"
-        metric, agreement, rows = check["metric"], check["top1_agreement"], check["samples"]
+        metric, agreement, rows = check["metric"], check["agreement"], check["samples"]
         whole = rows == most and check["sizes"] == "samples"
         if metric is not None:
-            room = limit + (0 if whole else 2 * math.sqrt(metric["differ"]) / rows)
-            if metric["change"] < -room:
+            room = limit + (0 if whole else 2 * metric["error"])
+            if not metric["lost"] <= room:
                 breaches.append(
-                    f"{what}: accuracy {metric['artifact']:.3f}, {metric['change']:+.3f} against "
-                    f"Keras, more than {limit:g} lost{_blame(check['sizes'])}"
+                    f"{what}: {metric['name']} {metric['artifact']:.3f}, {metric['change']:+.3f} "
+                    f"against Keras, more than {limit:g} lost{_blame(check['sizes'])}"
                 )
-        elif check["output"] == scores and agreement is not None:
+        elif agreement is not None:
             lost = 1 - agreement
             room = limit + (0 if whole else 2 * math.sqrt(lost * rows) / rows)
             if lost > room:
-                breaches.append(f"{what}: top-1 agrees on {agreement:.2%}, {limit:g} may change")
+                breaches.append(
+                    f"{what}: {agreement:.2%} of the decisions agree, {limit:g} may change"
+                )
         elif not check["scale_relative"] <= LARGEST_DIFFERENCE:
             breaches.append(
                 f"{what}: off by {check['scale_relative']:.2g} of its scale, more than "

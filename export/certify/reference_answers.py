@@ -21,6 +21,7 @@ from mmzoo.export.samples.samples import Samples
 from mmzoo.export.surgery.encoders import HALF
 from mmzoo.export.surgery.model_description import describe, keras_reason
 from mmzoo.export.surgery.traces import share_traces, trace
+from mmzoo.tasks.features import Image
 
 
 @share_traces()
@@ -89,8 +90,9 @@ def answers(
     for key, part in (parts or {}).items():
         if key == "encoded":
             few = {name: value[:SMALL_RUN] for name, value in samples.inputs.items()}
-            _, pictures = picture_files(few["image"])
-            found[key] = predict(model, {**few, "image": pictures})
+            images = [tensor.name for tensor in inputs if tensor.kind == Image.kind]
+            decoded = {name: picture_files(few[name])[1] for name in images}
+            found[key] = predict(model, few | decoded)
         elif key not in WHOLE:
             names = [tensor.name for tensor in part.inputs]
             given = {name: tf.constant(samples.inputs[name][:SMALL_RUN]) for name in names}

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.check_plan import SMALL_RUN, Line, plan_probes
 from mmzoo.export.certify.comparison import compare
 from mmzoo.export.certify.edge_cases.subsets import draw_subsets
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples.samples import BATCHES, Samples
+from mmzoo.tasks import Task
+from mmzoo.tasks.tensors import Tensor
 
 READERS = {
     "saved_model": ("saved_model by OpenVINO",),
@@ -28,7 +29,7 @@ def check_second_readers(
     tolerance: float,
     fixed: bool,
     half: bool = False,
-    scores: str | None = None,
+    task: Task | None = None,
     probes: dict | None = None,
 ) -> list[dict]:
     """Runs the first samples, and those of every subset, in each other runtime there is.
@@ -39,7 +40,7 @@ def check_second_readers(
         samples, inputs, reference, tolerance: See `certificate.certify`.
         fixed: Whether it takes one sample at a time.
         half: Whether it computes in float16 or bfloat16, which OpenVINO does in float32.
-        scores: The output that holds a score a class, by name.
+        task: The model's, whose answers may decide; None: nothing decides.
         probes: See `check_plan.plan_checks`. TFLite's own operators are held to the probe rows too;
             OpenVINO, which no file is made for, is not.
 
@@ -95,8 +96,9 @@ def check_second_readers(
                     entry["breaches"].append(f"{reader}: no output {name!r}")
                     continue
                 actual, expected = line.pick(outputs[name], reference, name)
+                answer = task.answer(name) if task else None
                 difference = compare(
-                    actual, expected, None if line.large else tolerance, name == scores,
+                    actual, expected, None if line.large else tolerance, answer,
                     line.usual(reference, name),
                 )  # fmt: skip
                 if not line.by_row:  # the largest of huge answers says nothing

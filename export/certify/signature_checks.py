@@ -3,13 +3,15 @@
 import dataclasses
 from pathlib import Path
 
-from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.bundle.signatures import BYTES
 from mmzoo.export.certify.check_plan import SMALL_RUN, for_signature, name_breaches
 from mmzoo.export.certify.comparison import compare
 from mmzoo.export.certify.edge_cases.image_files import picture_files
 from mmzoo.export.certify.edge_cases.subsets import draw_subsets
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.samples.samples import BATCHES, Samples
+from mmzoo.tasks.features import Image
+from mmzoo.tasks.tensors import Tensor
 
 WHOLE = ("fuse",)  # a part that must answer as the whole model does
 
@@ -46,8 +48,12 @@ def check_parts(
         tensors = parts[signature]
         taken = given
         if signature == "encoded":
-            files, _ = picture_files(samples.inputs["image"][:count])
-            taken = given | samples.texts | {"image_bytes": files}
+            files = {
+                t.name + BYTES: picture_files(samples.inputs[t.name][:count])[0]
+                for t in inputs
+                if t.kind == Image.kind
+            }
+            taken = given | samples.texts | files
         names = {tensor["name"] for tensor in tensors["inputs"]}
         if names - set(taken):
             continue  # an encoder failed, and is named among the breaches

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import keras
 
-from mmzoo.data.media.images import IMAGE_FIT
 from mmzoo.export.bundle.signatures import describe_signatures
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.certificate import certify, raise_on_breach
 from mmzoo.export.certify.edge_cases.subsets import draw_subsets
 from mmzoo.export.certify.preconditions import check_names, check_padding
 from mmzoo.export.certify.reference_answers import answers, in_half_precision, predict
-from mmzoo.export.samples.samples import Samples, default_samples, random_samples, takes_concepts
+from mmzoo.export.samples.samples import Samples, random_samples
 from mmzoo.export.surgery.extra_signatures import FEW, feels_absence, find_parts
 from mmzoo.export.surgery.model_description import describe, load_model
 from mmzoo.export.surgery.tokenizers import split_tokenizers
 from mmzoo.io.files import beside
+from mmzoo.tasks import Image, guess_task
+from mmzoo.tasks.tensors import Tensor
 
 
 def write_proven(
@@ -56,34 +56,38 @@ def choose_samples(model: keras.Model, tokenizers, samples=None) -> Samples:
     Args:
         model: Functional model, of token ids where tokenizers were cut off.
         tokenizers: Those.
-        samples: `Samples` of the user. None: the Concept-128 test samples where the model takes
-            nothing else, else seeded random values.
+        samples: `Samples` of the user. None: seeded random values of the features' kinds.
 
     Raises:
         ValueError: If the samples don't fit the model.
     """
     inputs, _ = describe(model, tokenizers)
     if samples is None:
-        known = takes_concepts(inputs)
-        samples = default_samples(inputs, tokenizers) if known else random_samples(inputs)
+        samples = random_samples(inputs)
     return samples.with_ids(tokenizers).fit(inputs)
 
 
-def choose_parts(model: keras.Model, tokenizers, samples: Samples) -> dict:
+def choose_parts(model: keras.Model, tokenizers, samples: Samples, images=()) -> dict:
     """The parts that a model has: without towers and head if these need more than the head knows.
 
     Args:
         model: Functional model, of token ids where tokenizers were cut off.
         tokenizers: Those.
         samples: What `choose_samples` returned.
+        images: `Image` features of the task, where it is declared.
 
     Returns:
         As `find_parts`.
     """
-    image = samples.inputs.get("image")
-    size = None if image is None or image.ndim != 4 else image.shape[1:3]
-    parts = find_parts(model, tokenizers, size, samples.image_fit or IMAGE_FIT)
-    subsets = draw_subsets(samples, describe(model, tokenizers)[0])
+    inputs, _ = describe(model, tokenizers)
+    known = {image.name: image for image in images or ()}
+    found = [
+        known.get(t.name, Image(t.name)).completed(samples.inputs[t.name].shape[1:])
+        for t in inputs
+        if t.kind == Image.kind
+    ]
+    parts = find_parts(model, tokenizers, found)
+    subsets = draw_subsets(samples, inputs)
     if subsets is not None and "fuse" in parts:
         few = {name: value[:FEW] for name, value in subsets.blank.inputs.items()}
         if feels_absence(parts, subsets, predict(model, few)):
@@ -122,7 +126,8 @@ def prove(
         check_padding(model, samples, inputs)
     reference, refused, probes = known
     manifest = {
-        **describe_signatures(name, inputs, outputs)["portable"], "classes": None,
+        **describe_signatures(name, inputs, outputs)["portable"],
+        "task": guess_task(inputs, outputs).to_json(),
         "formats": {name: entry}, "tolerance": tolerance, "refused_sizes": refused,
         "probes": probes, "half_precision": in_half_precision(model),
     }  # fmt: skip

@@ -9,13 +9,13 @@ from mmzoo.export.bundle.checksums import changed_files, changed_sums
 from mmzoo.export.bundle.formats import PARTS, PATHS, QUANTIZED
 from mmzoo.export.bundle.manifest import Bundle
 from mmzoo.export.bundle.signing import open_bundle
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.certificate import certify, raise_on_breach
 from mmzoo.export.certify.metric_checks import different_metrics
 from mmzoo.export.samples.calibration import calibration_breaches
 from mmzoo.export.samples.files import load_samples
-from mmzoo.export.samples.samples import CONCEPTS_TEST, NPZ_ERRORS, concept_samples
+from mmzoo.export.samples.samples import NPZ_ERRORS
 from mmzoo.io.files import sha256
+from mmzoo.tasks.tensors import Tensor
 
 
 def verify_bundle(path, public_key=None, *, expect_name=None, expect_version=None) -> Bundle:
@@ -124,16 +124,8 @@ def stored_samples(folder, manifest):
     """The samples that a bundle was checked on; ValueError if they are not those."""
     stored = manifest["samples"]
     tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
-    names = {tensor.tokens_of for tensor in tensors if tensor.tokens_of}
-    if stored["source"] == CONCEPTS_TEST:
-        samples = concept_samples()
-        if names:
-            ids = load_samples(folder / "samples.npz", stored=True).inputs
-            texts = {name: samples.inputs[name] for name in names}
-            samples = dataclasses.replace(samples, inputs=samples.inputs | ids, texts=texts)
-    else:
-        samples = load_samples(folder / "samples.npz", stored=True)
-    samples = samples.fit(tensors)
+    samples = load_samples(folder / "samples.npz", stored=True).fit(tensors)
+    samples = dataclasses.replace(samples, source=stored["source"])
     if samples.sha256() != stored["sha256"]:
         raise ValueError(
             f"Expected the samples {stored['source']!r} of SHA-256 {stored['sha256']}. "

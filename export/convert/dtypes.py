@@ -1,7 +1,7 @@
 """Which dtypes the inputs and outputs of a model may have in each format."""
 
 from mmzoo.export.bundle.formats import runtime_of
-from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.tasks.tensors import Tensor
 
 NUMBERS = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",

@@ -9,13 +9,13 @@ from google.protobuf import empty_pb2, unknown_fields
 
 from mmzoo.export.bundle.formats import PATHS, STRINGS, runtime_of
 from mmzoo.export.bundle.signatures import has_string_signature
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.convert.onnx_writer import write_onnx
 from mmzoo.export.convert.text_strings_onnx import BYTES, PIECES, Front, write_onnx_strings
 from mmzoo.export.convert.text_strings_tflite import write_tflite_strings
 from mmzoo.export.surgery.model_description import describe
 from mmzoo.export.surgery.tokenizers import Tokenizer
 from mmzoo.pretrained.text_ids import SentencePieceIds
+from mmzoo.tasks.tensors import Tensor
 
 MODULES = {
     "onnxruntime-extensions": "onnxruntime_extensions",

@@ -6,23 +6,25 @@ from pathlib import Path
 import flatbuffers
 import numpy as np
 
+from mmzoo.tasks import Task, named_answer
+
 LABELS = "labels.txt"
 BUFFER = "TFLITE_METADATA"
 IDENTIFIER, MODEL_IDENTIFIER = b"M001", b"TFL3"
 AXIS_LABELS = 2  # an associated file's type: names of the entries of a tensor's last axis
 FEATURE, IMAGE, AUDIO = 1, 2, 4  # kinds of content
 RGB = 1
+CHANNELS = 1  # mono
 LARGEST = 2**31 - 2**24  # bytes of a flatbuffer; a larger file keeps its weights behind it
 ALIGNMENT = 16  # bytes: of weights, as the converter writes them
 
 
-def put_metadata(path: Path, manifest: dict, scores: str | None) -> None:
+def put_metadata(path: Path, manifest: dict) -> None:
     """Puts metadata into a TFLite file, in place; its operators and weights stay as they are.
 
     Args:
         path: The file. One of 2 GiB and more is left as it is.
-        manifest: The bundle's: `model`, `inputs`, `outputs`, `classes`, `text`, `audio`.
-        scores: The output whose entries the class names are of; None without.
+        manifest: The bundle's: `model`, `inputs`, `outputs`, `task`.
 
     Reference:
         The schema `metadata_schema.fbs` of TensorFlow Lite, version 1.3.0; the labels stand
@@ -46,9 +48,11 @@ def put_metadata(path: Path, manifest: dict, scores: str | None) -> None:
         tensors = {tensor["name"]: tensor for tensor in manifest[side]}
         # In the order of the file, which need not be that of the manifest.
         sides.append([tensors[names[index]] for index in indices])
-    labels = manifest["classes"] if scores else None
+    task = Task.from_json(manifest["task"])
+    named = named_answer(task)
+    labels = named.classes if named else None
     buffer = schema.BufferT()
-    buffer.data = _metadata(manifest, *sides, scores if labels else None)
+    buffer.data = _metadata(manifest, task, *sides, named and named.name)
     entry = schema.MetadataT()
     entry.name, entry.buffer = BUFFER, len(model.buffers)
     model.buffers.append(buffer)
@@ -71,10 +75,10 @@ def _text(value):
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _metadata(manifest, inputs, outputs, labelled):
+def _metadata(manifest, task, inputs, outputs, labelled):
     builder = flatbuffers.Builder(1024)
-    taken = [_tensor(builder, tensor, manifest, None) for tensor in inputs]
-    given = [_tensor(builder, tensor, manifest, labelled) for tensor in outputs]
+    taken = [_tensor(builder, tensor, task, None) for tensor in inputs]
+    given = [_tensor(builder, tensor, task, labelled) for tensor in outputs]
     subgraph = _table(
         builder, 10, {0: _string(builder, "portable"), 2: _vector(builder, taken),
                       3: _vector(builder, given)},
@@ -90,12 +94,13 @@ def _metadata(manifest, inputs, outputs, labelled):
     return bytes(builder.Output())
 
 
-def _tensor(builder, tensor, manifest, labelled):
-    kind, words, bounds = _meaning(tensor, manifest)
+def _tensor(builder, tensor, task, labelled):
+    kind, words, bounds = _meaning(tensor)
     properties = {
         IMAGE: lambda: _table(builder, 2, {}, {0: ("Int8", RGB)}),
-        AUDIO: lambda: _table(builder, 2, {}, {0: ("Uint32", manifest["audio"]["sample_rate"]),
-                                               1: ("Uint32", manifest["audio"]["channels"])}),
+        AUDIO: lambda: _table(
+            builder, 2, {},
+            {0: ("Uint32", task.feature(tensor["name"]).sample_rate), 1: ("Uint32", CHANNELS)}),
         FEATURE: lambda: _table(builder, 0, {}),
     }[kind]()  # fmt: skip
     content = _table(builder, 3, {1: properties}, {0: ("Uint8", kind)})
@@ -113,22 +118,22 @@ def _tensor(builder, tensor, manifest, labelled):
     return _table(builder, 7, fields)
 
 
-def _meaning(tensor, manifest):
+def _meaning(tensor):
     """Kind of content, a sentence, and the range of values where there is one."""
+    kind = tensor.get("kind", "")
     if tensor.get("presence_of"):
         return FEATURE, f"Whether {tensor['presence_of']} is there.", None
     if tensor.get("tokens_of"):
         return FEATURE, f"Token ids of {tensor['tokens_of']}.", None
-    shape = tensor["shape"]
-    if tensor["dtype"] == "uint8" and len(shape) == 4 and shape[3] == 3:
+    if kind == "image":
         return IMAGE, "A picture: RGB, 0 to 255, rows from the top.", (0, 255)
-    if tensor["dtype"] == "string":
+    if kind == "text" and tensor["dtype"] == "string":
         return FEATURE, "Text: a UTF-8 string.", None
-    if tensor["dtype"] == "uint8" and len(shape) == 2:
-        return FEATURE, f"Text: {manifest['text']}.", (0, 255)
-    if tensor["name"] == "audio" and len(shape) == 2:
-        return AUDIO, "Sound: mono samples, -1 to 1.", tuple(manifest["audio"]["range"])
-    return FEATURE, f"{tensor['dtype']} of shape {shape}.", None
+    if kind == "text":
+        return FEATURE, "Text: UTF-8 bytes, zero padded.", (0, 255)
+    if kind == "audio":
+        return AUDIO, "Sound: mono samples, -1 to 1.", (-1, 1)
+    return FEATURE, f"{tensor['dtype']} of shape {tensor['shape']}.", None
 
 
 def _table(builder, slots, offsets, numbers=None):

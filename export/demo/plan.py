@@ -5,10 +5,11 @@ from pathlib import Path
 from mmzoo.export.bundle.checksums import changed_files
 from mmzoo.export.bundle.manifest import MANIFEST
 from mmzoo.export.bundle.signing import open_bundle
-from mmzoo.export.bundle.tensors import Tensor, scores_output
 from mmzoo.io.files import sha256
+from mmzoo.tasks import Audio, Image, Scores, Task, Tensor
 
 FORMAT = "onnx"
+CARDS = {"image": "picture", "text": "text", "audio": "sound"}  # by kind of feature
 DTYPES = ("bool", "float32", "int32", "int64", "uint8")  # that the page makes tensors of
 TOKENS = (
     "This model reads token ids, and the page has no tokenizer. Its text is for mmzoo predict, "
@@ -66,20 +67,21 @@ def plan(manifest: dict) -> dict:
         `presence_of`; `modalities`, each with its `name`, `kind` ("picture", "text" or
         "sound"), `optional`, `shape` (None where a size is free), `fit` and `size` of pictures (as
         in the manifest's `image_fit`) and `closed`, why it can't be given in a page, or "";
-        `output`, that of the scores; `classes`, or None; and
-        `sample_rate`, in Hz.
+        `output`, that of the scores; and `classes`, or None.
 
     Raises:
         ValueError: If the scores are not clear, or if a page can't make an input that the
             model can't do without.
     """
     tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
-    output = scores_output(manifest)
-    if output is None:
+    task = Task.from_json(manifest["task"])
+    answer = next((each for each in task.answers if isinstance(each, Scores)), None)
+    if answer is None:
         raise ValueError(
             "Expected one output with a score a class, or one called 'probability'. Received: "
             f"{manifest['outputs']}. Export the model with its class names (--classes FILE)."
         )
+    output = answer.name
     scores = next(t["dtype"] for t in manifest["outputs"] if t["name"] == output)
     odd = [f"{tensor.name}: {tensor.dtype}" for tensor in tensors if tensor.dtype not in DTYPES]
     if odd or scores != "float32":
@@ -88,13 +90,13 @@ def plan(manifest: dict) -> dict:
             f"reads. Received: {', '.join(odd) or f'{output}: {scores}'}."
         )
     optional = {tensor.presence_of for tensor in tensors if tensor.presence_of}
-    kinds = {t.tokens_of or t.name: _kind(t) for t in tensors if not t.presence_of}
+    kinds = {t.feature: CARDS.get(t.kind, "") for t in tensors if not t.presence_of}
     tokens = {tensor.tokens_of for tensor in tensors}
     lacking = [n for n, kind in kinds.items() if n not in optional and (not kind or n in tokens)]
     if lacking or not any(kind and name not in tokens for name, kind in kinds.items()):
         raise ValueError(
-            "Expected inputs that a page can make: pictures (uint8, three colours), text as UTF-8 "
-            "bytes, and a waveform called 'audio'. Received, besides: "
+            "Expected inputs that a page can make: images, text as UTF-8 bytes, and audio. "
+            "Received, besides: "
             f"{', '.join(lacking or kinds)}. A model with presence inputs "
             "(mmzoo.fusion.presence_inputs) can do without; `mmzoo predict` takes token ids."
         )
@@ -117,26 +119,18 @@ def plan(manifest: dict) -> dict:
                 "optional": (tensor.tokens_of or tensor.name) in optional,
                 "shape": list(tensor.shape[1:]),
                 "closed": TOKENS if tensor.tokens_of else "",
-                **manifest["image_fit"].get(tensor.name, {}),
+                **_spec(task.feature(tensor.feature)),
             }
             for tensor in {t.tokens_of or t.name: t for t in tensors if not t.presence_of}.values()
             if kinds[tensor.tokens_of or tensor.name]
         ],
         "output": output,
-        "classes": manifest["classes"],
-        "sample_rate": manifest["audio"]["sample_rate"],
+        "classes": answer.classes and list(answer.classes),
     }
 
 
-def _kind(tensor):
-    """What a person gives for an input: "picture", "text" or "sound"; "" if a page can't make it.
-
-    Sound is known by its name, as `mmzoo predict` knows it: not every row of numbers is one.
-    """
-    if tensor.is_text:
-        return "text"
-    if tensor.dtype == "uint8" and len(tensor.shape) == 4 and tensor.shape[3] == 3:
-        return "picture"
-    if tensor.name == "audio" and tensor.dtype == "float32" and len(tensor.shape) == 2:
-        return "sound"
-    return ""
+def _spec(feature):
+    """What the page must know of a feature besides its kind."""
+    if isinstance(feature, Image):
+        return {"fit": feature.fit, "size": feature.size and list(feature.size)}
+    return {"sample_rate": feature.sample_rate} if isinstance(feature, Audio) else {}

@@ -8,9 +8,9 @@ import numpy as np
 
 from mmzoo.export.bundle.formats import FIXED, STRINGS, runtime_of
 from mmzoo.export.bundle.manifest import FOLDER_MOBILE
-from mmzoo.export.bundle.tensors import scores_output
 from mmzoo.export.convert.tflite_metadata import LABELS
-from mmzoo.export.inference.image_fit import NONE, fit_of
+from mmzoo.tasks import Audio, Image, Task, Tensor, named_answer
+from mmzoo.tasks.features.image import NONE
 
 KOTLIN = {"float32": "Float", "int32": "Int", "int64": "Long", "uint8": "Byte", "bool": "Boolean"}
 SWIFT = {"float32": "Float32", "int32": "Int32", "int64": "Int64", "uint8": "UInt8", "bool": "Bool"}
@@ -22,11 +22,7 @@ KOTLIN_READ = {
     "uint8": "ByteArray({size}).also {{ {buffer}.get(it) }}",
     "bool": "BooleanArray({size}) {{ k -> {buffer}.get(k) != 0.toByte() }}",
 }
-WORDS = {
-    "picture": "a picture",
-    "text": "a text; its UTF-8 bytes are what the model reads",
-    "sound": "mono samples in [-1, 1] at {sample_rate} Hz",
-}
+ROLES = {"image": "picture", "text": "text", "audio": "sound"}  # by kind of feature
 FILES = {"Mmzoo.kt": "mobile.kt.jinja", "Mmzoo.swift": "mobile.swift.jinja"}
 
 
@@ -53,9 +49,10 @@ def write_mobile(place: Path, manifest: dict) -> None:
         return
     folder = place / FOLDER_MOBILE
     folder.mkdir()
-    scores = scores_output(manifest) if manifest["classes"] else None
-    if scores:
-        (folder / LABELS).write_text("\n".join(manifest["classes"]) + "\n", encoding="utf-8")
+    task = Task.from_json(manifest["task"])
+    named = named_answer(task)
+    if named:
+        (folder / LABELS).write_text("\n".join(named.classes) + "\n", encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
@@ -63,38 +60,38 @@ def write_mobile(place: Path, manifest: dict) -> None:
     environment.filters["kotlin"] = kotlin_string
     environment.filters["swift"] = swift_string
     values = {
-        "model": manifest["model"], "version": manifest["mmzoo"], "files": files, "scores": scores,
-        "sample_rate": manifest["audio"]["sample_rate"],
-        "inputs": [_input(t, manifest) for t in manifest["inputs"]],
+        "model": manifest["model"], "version": manifest["mmzoo"], "files": files,
+        "scores": named and named.name,
+        "inputs": [_input(t, manifest, task) for t in manifest["inputs"]],
         "outputs": [_output(t, k) for k, t in enumerate(manifest["outputs"])],
     }  # fmt: skip
-    fits = {entry["fit"] for entry in manifest["image_fit"].values()}
-    values["fit"] = next(iter(fits), NONE)  # a bundle has one for all of its pictures
+    rates = [each.sample_rate for each in task.features if isinstance(each, Audio)]
+    values["sample_rate"] = rates[0] if rates else 0
+    fits = [each.fit for each in task.features if isinstance(each, Image)]
+    values["fit"] = fits[0] if fits else NONE
     values["roles"] = {each["role"] for each in values["inputs"]}
     for name, template in FILES.items():
         text = environment.get_template(template).render(values)
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _input(tensor, manifest):
+def _input(tensor, manifest, task):
     """What the templates need of an input: its role, and how it is written in each language."""
     shape = tensor["shape"][1:]
     roles = [t["presence_of"] for t in manifest["inputs"] if t.get("presence_of")]
-    role = "other"
-    if tensor.get("presence_of"):
+    role, words = "other", f"{tensor['dtype']} of shape {shape}"
+    feature = None if tensor.get("presence_of") else task.feature(Tensor.from_json(tensor).feature)
+    if feature is None:
         role = "presence"
-    elif tensor["dtype"] == "uint8" and len(shape) == 3 and shape[2] == 3:
-        role = "picture"
-    elif tensor["dtype"] == "uint8" and len(shape) == 1 and not tensor.get("tokens_of"):
-        role = "text"
-    elif tensor["name"] == "audio" and tensor["dtype"] == "float32" and len(shape) == 1:
-        role = "sound"
-    words = WORDS.get(role, f"{tensor['dtype']} of shape {shape}").format(**manifest["audio"])
+    elif feature.kind in ROLES and not tensor.get("tokens_of") and tensor["dtype"] in (
+        "uint8", "float32",
+    ):  # fmt: skip
+        role = ROLES[feature.kind]
+        words = feature.words() + "; its UTF-8 bytes are what the model reads" * (role == "text")
     if role == "picture":
-        fit = fit_of(manifest, tensor["name"])
-        shape = [*(fit.size or (None, None)), 3]
-        words += f"; of another size, {fit.words()}" * (fit.size is not None)
-    elif role in WORDS and None not in shape:
+        shape = [*(feature.size or (None, None)), 3]
+        words += f"; of another size, {feature.fit_words()}" * (feature.size is not None)
+    elif role in ROLES.values() and None not in shape:
         words += f"; fitted to {' x '.join(map(str, shape))}"
     optional = tensor["name"] in roles
     return {

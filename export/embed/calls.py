@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from mmzoo.export.bundle.formats import PARTS
-from mmzoo.export.bundle.tensors import Tensor
-from mmzoo.export.embed.output_rule import is_vector_of_a_part, source, width
+from mmzoo.export.embed.output_rule import is_vector_of_a_part, width
+from mmzoo.tasks.tensors import Tensor
 
-MODALITIES = ("image", "text", "audio")
-_DTYPES = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
+KINDS = ("image", "text", "audio")  # of features that a corpus has
 WHOLE = "portable"
 
 
@@ -140,14 +139,11 @@ def fit_calls(
 def _call(name, described, rule, outputs):
     inputs = tuple(Tensor.from_json(tensor) for tensor in described["inputs"])
     for tensor in inputs:
-        origin = source(tensor)
-        text = origin == "text" and (tensor.dtype == "string" or bool(tensor.tokens_of))
-        fits = text or (tensor.dtype, len(tensor.shape)) == _DTYPES.get(origin)
-        if not tensor.presence_of and not fits:
+        if not tensor.presence_of and tensor.kind not in KINDS:
             raise ValueError(
-                "Expected inputs of pictures (image, uint8), texts (text) and sounds (audio, "
-                f"float32). Received: {name!r} with the input {tensor.name!r}, {tensor.dtype} "
-                f"{list(tensor.shape)}. Choose another --signature."
+                f"Expected features of the kinds {', '.join(KINDS)}, which a corpus has. Received: "
+                f"{name!r} with the input {tensor.name!r}, {tensor.dtype} {list(tensor.shape)}. "
+                "Choose another --signature."
             )
     widths = {t["name"]: size for t in described["outputs"] if (size := width(t)) is not None}
     if not widths:
@@ -157,7 +153,7 @@ def _call(name, described, rule, outputs):
             "Choose another --signature, or export a model that pools such an output."
         )
     modality = name.removeprefix("encode_")
-    encoder = modality in MODALITIES
+    encoder = modality != name
     wanted = list(dict.fromkeys(_default(name, described, rule) if outputs is None else outputs))
     if not wanted or not set(wanted) <= set(widths):
         raise ValueError(
@@ -166,7 +162,7 @@ def _call(name, described, rule, outputs):
         )
     short = encoder and outputs is None and len(wanted) == 1
     optional = frozenset(tensor.presence_of for tensor in inputs if tensor.presence_of)
-    every = frozenset(source(tensor) for tensor in inputs)
+    every = frozenset(tensor.feature for tensor in inputs)
     parts = {t["name"]: is_vector_of_a_part(t) for t in described["outputs"]}
     columns = []
     for each in wanted:

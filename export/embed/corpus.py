@@ -12,9 +12,9 @@ from mmzoo.export.embed.calls import choose_calls, fit_calls
 from mmzoo.export.embed.sources import open_source
 from mmzoo.export.embed.stored import EMBEDDINGS, repeated_ids
 from mmzoo.export.embed.vectors import EmbedPart
-from mmzoo.export.inference.image_fit import fit_of
 from mmzoo.export.inference.sample_inputs import check_artifact, check_tokenizer
 from mmzoo.io.files import sha256
+from mmzoo.tasks import Task
 
 
 @one_run_at_a_time
@@ -40,7 +40,7 @@ def embed_corpus(
     Which outputs are embedded, and which of them are vectors and so L2-normalised, is the
     manifest's `embedding`, the same in every format. Scores, probabilities and scalars are kept
     as they are; a vector of zeros stays zeros. Killed at any time, it goes on with what is missing;
-    each id is there exactly once. Pictures are brought to size as the manifest's `image_fit` says.
+    each id is there exactly once. Images are brought to size as the manifest's task says.
 
     Args:
         bundle: A bundle, or the folder of a run, whose certificate holds.
@@ -104,8 +104,8 @@ def embed_corpus(
         raise
     job = EmbedPart(
         source, len(counts), calls, artifact, tokenizer, format,
-        manifest["samples"]["shapes"], manifest["audio"]["sample_rate"],
-        1 if format == FIXED else batch, fit_of(manifest), out, folder.work,
+        manifest["samples"]["shapes"], Task.from_json(manifest["task"]),
+        1 if format == FIXED else batch, out, folder.work,
     )  # fmt: skip
     total, per_part = sum(counts), max([1, *counts])
     with shown("Embedding", total, lambda: min(total, folder.done() * per_part), console=console):

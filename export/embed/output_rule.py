@@ -4,26 +4,26 @@ import re
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor, scores_output
+from mmzoo.tasks import ArrayAnswer, Task, Tensor, Vector
+from mmzoo.tasks.guess import named_like_scores, named_like_vectors
 
-# By name, where an output's values alone do not say what they are.
-SCORES = re.compile(r"(^|_)(logits?|scores?|prob[a-z]*|labels?|class(es)?|predictions?)\d*$", re.I)
-VECTORS = re.compile(r"embed|vector|feature|pooled|latent|project", re.I)
 # Layers, operations and activations whose values are scores from 0 to 1.
 ACTIVATIONS = {"softmax", "sigmoid", "hard_sigmoid", "sparsemax", "log_softmax"}
 SUM = 1e-3  # how far a row of probabilities may be from 1
 
 
-def describe_embedding(model, manifest: dict, answers: dict) -> dict:
+def describe_embedding(model, manifest: dict, task: Task, answers: dict) -> dict:
     """Decides how `mmzoo embed` treats each output of a model, the same in every format.
 
-    A float output `(batch, dim)` is a vector, which is L2-normalised; unless it has one value, its
-    rows are probabilities, it ends in a softmax or a sigmoid, it is the output of the class scores,
-    or it is named like scores. Those are kept as they are.
+    An answer of the kind "vector" is L2-normalised, and one of another kind is kept as it is. Where
+    the task does not say what an output is, it is a vector if it is float `(batch, dim)`; unless it
+    has one value, its rows are probabilities, it ends in a softmax or a sigmoid, or it is named
+    like scores.
 
     Args:
         model: The functional Keras model, of token ids where tokenizers were cut off.
-        manifest: With `inputs`, `outputs` and `classes`.
+        manifest: With `inputs` and `outputs`.
+        task: The model's.
         answers: Dict of output name to the model's answers for the samples.
 
     Returns:
@@ -31,7 +31,6 @@ def describe_embedding(model, manifest: dict, answers: dict) -> dict:
         `normalize` and `of`, the modalities that it depends on; and `default`, the names of those
         that are embedded where none are asked for: the vectors, or else all.
     """
-    scores = scores_output(manifest)
     sources = _modalities(model, manifest["inputs"])
     tensors = {}
     for tensor, found in zip(manifest["outputs"], _outputs(model), strict=True):
@@ -41,11 +40,14 @@ def describe_embedding(model, manifest: dict, answers: dict) -> dict:
         name = tensor["name"]
         if width(tensor) is None:
             continue
-        vector = (width(tensor) or 0) > 1 and name != scores and not SCORES.search(name)
-        if vector and not VECTORS.search(name):
-            vector = not _is_activated(tensors[name])
-        if vector and name in answers:
-            vector = not _are_probabilities(np.asarray(answers[name], "float64"))
+        known = task.answer(name)
+        vector = isinstance(known, Vector)
+        if isinstance(known, ArrayAnswer):
+            vector = (width(tensor) or 0) > 1 and not named_like_scores(name)
+            if vector and not named_like_vectors(name):
+                vector = not _is_activated(tensors[name])
+            if vector and name in answers:
+                vector = not _are_probabilities(np.asarray(answers[name], "float64"))
         outputs[name] = {"normalize": bool(vector), "of": sources(tensors[name])}
     vectors = [name for name, rule in outputs.items() if rule["normalize"]]
     return {"default": vectors or list(outputs), "outputs": outputs}
@@ -55,7 +57,7 @@ def check_embedding(manifest: dict) -> None:
     """Raises ValueError unless a manifest's `embedding` fits its tensors."""
     rule = manifest["embedding"]
     outputs = {t["name"] for t in manifest["outputs"] if width(t) is not None}
-    modalities = {source(Tensor.from_json(t)) for t in manifest["inputs"]}
+    modalities = {Tensor.from_json(t).feature for t in manifest["inputs"]}
     if set(rule["outputs"]) != outputs or not set(rule["default"]) <= outputs:
         raise ValueError("its embedding rule does not fit its outputs")
     for name, entry in rule["outputs"].items():
@@ -74,12 +76,7 @@ def width(tensor: dict) -> int | None:
 
 def is_vector_of_a_part(tensor: dict) -> bool:
     """Whether an output of a signature like `encode_image` is a vector, which is normalised."""
-    return (width(tensor) or 0) > 1 and not SCORES.search(tensor["name"])
-
-
-def source(tensor: Tensor) -> str:
-    """The modality that an input is made of."""
-    return tensor.presence_of or tensor.tokens_of or tensor.name
+    return (width(tensor) or 0) > 1 and not named_like_scores(tensor["name"])
 
 
 def _are_probabilities(values):
@@ -111,12 +108,12 @@ def _modalities(model, inputs):
     known = {t["name"]: Tensor.from_json(t) for t in inputs}
     given = {
         id(tensor): frozenset(
-            () if known[tensor.name].presence_of else (source(known[tensor.name]),)
+            () if known[tensor.name].presence_of else (known[tensor.name].feature,)
         )
         for tensor in model.inputs
     }
     found = _trace(model, given)
-    order = list(dict.fromkeys(source(t) for t in known.values()))
+    order = list(dict.fromkeys(t.feature for t in known.values()))
     return lambda tensor: [name for name in order if name in found[id(tensor)]]
 
 

@@ -13,8 +13,6 @@ from mmzoo.data.beam.job_folder import report_path
 from mmzoo.export.bundle.formats import FIXED, STRINGS, reader_of
 from mmzoo.export.embed.calls import Call
 from mmzoo.export.inference.sample_inputs import (
-    TooLargeError,
-    read_value,
     stack_inputs,
     stack_texts,
     to_size,
@@ -22,6 +20,7 @@ from mmzoo.export.inference.sample_inputs import (
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.runtimes.worker import RUNTIMES
 from mmzoo.io.files import beside, sha256, write_json
+from mmzoo.tasks import Image, TooLargeError
 
 LARGEST = float(np.finfo("float32").max)
 _one_at_a_time = threading.Lock()  # a runtime has threads of its own
@@ -38,18 +37,16 @@ class EmbedPart:
         tokenizer: SavedModel that makes the token ids that it takes, or None.
         format: Its name in the bundle.
         shapes: Dict of input name to a sample's shape, as in the bundle's manifest.
-        sample_rate: In Hz.
+        task: The bundle's.
         batch: How many records a call.
-        fit: How a picture is brought to size: see `export.image_fit`.
         out, work: Folders of the parts and of the reports.
     """
 
-    def __init__(self, source, parts, calls, artifact, tokenizer, format, shapes, sample_rate,
-                 batch, fit, out, work):  # fmt: skip
+    def __init__(self, source, parts, calls, artifact, tokenizer, format, shapes, task,
+                 batch, out, work):  # fmt: skip
         self.source, self.parts, self.calls = source, parts, calls
         self.artifact, self.tokenizer, self.format = artifact, tokenizer, format
-        self.shapes, self.sample_rate, self.batch = shapes, sample_rate, batch
-        self.fit = fit
+        self.shapes, self.task, self.batch = shapes, task, batch
         self.out, self.work = out, work
         self.modalities = sorted(set().union(*(call.modalities for call in calls)))
 
@@ -91,7 +88,7 @@ class EmbedPart:
         for m in (m for m in self.modalities if m in record):
             try:
                 content = self.source.content(m, record[m])
-                found[m] = read_value(m, content, self.fit, self.sample_rate)
+                found[m] = self.task.feature(m).read(content)
             except ValueError as error:  # MediaError is one
                 found[m] = None
                 dead.append(_fault(record["id"], m, str(error)))
@@ -131,14 +128,15 @@ class EmbedPart:
 
     def _groups(self, rows, decoded):
         """The rows that one call can take: where pictures keep their size, those of one size."""
+        free = [f.name for f in self.task.features if isinstance(f, Image) and f.size is None]
         groups: dict = {}
         for k in rows:
-            picture = decoded[k].get("image") if self.fit.size is None else None
-            groups.setdefault(getattr(picture, "shape", None), []).append(k)
+            key = tuple(getattr(decoded[k].get(name), "shape", None) for name in free)
+            groups.setdefault(key, []).append(k)
         return list(groups.values())
 
     def _inputs(self, call, samples):
-        inputs = stack_inputs(call.inputs, samples, self.shapes)
+        inputs = stack_inputs(self.task.features, call.inputs, samples, self.shapes)
         if self.tokenizer is not None:
             texts = stack_texts(call.inputs, samples)
             ids = self._run("saved_model", self.tokenizer, "tokenize", texts) if texts else {}

@@ -1,41 +1,39 @@
-"""One sample of a user's own through an artifact, in its own runtime."""
+"""One record of a user's own through an artifact, in its own runtime."""
 
 import numpy as np
 
 from mmzoo.export.bundle.formats import FIXED, STRINGS, reader_of
 from mmzoo.export.bundle.signing import open_bundle
-from mmzoo.export.bundle.tensors import Tensor, scores_output
-from mmzoo.export.inference.image_fit import fit_of
 from mmzoo.export.inference.sample_inputs import (
     check_artifact,
     check_tokenizer,
-    read_value,
     stack_inputs,
     stack_texts,
     to_size,
 )
 from mmzoo.export.runtimes.process import run_artifact
+from mmzoo.tasks import Task, Tensor
 
 
-def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=None) -> list[dict]:
-    """Classifies one sample.
+def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=None) -> dict:
+    """Asks an artifact for its answers to one record.
 
     Args:
         path: A bundle, or the folder of a run.
         format: "saved_model", "tflite", "onnx", or a variant that the bundle has.
-        values: One entry for each input of the model: `image`, a picture's path; `text`, a
-            string; `audio`, a recording's path. A picture is brought to size as the manifest's
-            `image_fit` says; a recording becomes 16 kHz mono. Whatever the model takes the
-            presence of may be left out, but not all of it.
+        values: Dict of feature name to a cell, as the kind of the feature reads it: an image's or
+            a recording's path, a string, a number. Features whose presence the model takes may be
+            left out, but not all of them.
         top: How many classes to return; of fewer, all.
         public_key: Path of the public half of the key that must have signed the bundle; None: a
             signature is not checked.
 
     Returns:
-        List of `{"class": name, "score": float}`, the best first.
+        Dict of each of the task's answers by name to what `Answer.read` makes of it: of scores a
+        list of `{"class": name, "score": float}`, the best first.
 
     Raises:
-        FileNotFoundError, ValueError: If there is no such bundle, format or file, if an input is
+        FileNotFoundError, ValueError: If there is no such bundle, format or file, if a feature is
             missing, unknown, or empty, or `top < 1`.
         RuntimeFailure: If the runtime refuses the artifact.
     """
@@ -43,41 +41,33 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=
         raise ValueError(f"`top` must be a positive int. Received: top={top}.")
     bundle = open_bundle(path, public_key)
     manifest = bundle.manifest
+    task = Task.from_json(manifest["task"])
     artifact = check_artifact(bundle, format)
-    _check_values([Tensor.from_json(tensor) for tensor in manifest["inputs"]], values)
-    output = scores_output(manifest)
-    if output is None:
-        raise ValueError(
-            "Expected one output with a score a class, or one called 'probability'. Received: "
-            f"{manifest['outputs']}. Export the model with its class names (--classes FILE)."
-        )
+    _check_values(task, [Tensor.from_json(tensor) for tensor in manifest["inputs"]], values)
     shapes = manifest["samples"]["shapes"]
     tensors = [
         Tensor.from_json(tensor)
         for tensor in manifest["formats"][format]["signatures"]["portable"]["inputs"]
     ]
-    rate = manifest["audio"]["sample_rate"]
-    fit = fit_of(manifest)
-    samples = [{name: read_value(name, value, fit, rate) for name, value in values.items()}]
-    inputs = stack_inputs(tensors, samples, shapes)
+    samples = [{name: task.feature(name).read(value) for name, value in values.items()}]
+    inputs = stack_inputs(task.features, tensors, samples, shapes)
     if format not in STRINGS and any(tensor.tokens_of for tensor in tensors):
         tokenizer, texts = check_tokenizer(bundle), stack_texts(tensors, samples)
         run = run_artifact("saved_model", tokenizer, texts, [(1, 1)], signature="tokenize")
         inputs |= {t.name: run.outputs[0][t.name] for t in tensors if t.tokens_of}
     if format == FIXED:
         inputs = to_size(inputs, shapes)
-    scores = run_artifact(reader_of(format), artifact, inputs, [(1, 1)]).outputs[0][output][0]
-    if not np.isfinite(scores).all():
-        raise ValueError(f"Expected finite scores. {format} answered NaN in {output!r}.")
-    classes = manifest["classes"] or [str(k) for k in range(len(scores))]
-    best = np.argsort(-scores, kind="stable")[:top]
-    return [{"class": classes[k], "score": float(scores[k])} for k in best]
+    made = run_artifact(reader_of(format), artifact, inputs, [(1, 1)]).outputs[0]
+    for name, value in made.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"Expected finite answers. {format} answered NaN in {name!r}.")
+    return {answer.name: answer.read(made[answer.name][0], top) for answer in task.answers}
 
 
-def _check_values(tensors, values):
+def _check_values(task, tensors, values):
     """Raises ValueError unless a model can answer with these values."""
     optional = {tensor.presence_of for tensor in tensors if tensor.presence_of}
-    names = dict.fromkeys(t.tokens_of or t.name for t in tensors if not t.presence_of)
+    names = [feature.name for feature in task.features]
     missing, unknown = set(names) - set(values) - optional, set(values) - set(names)
     if missing or unknown:
         raise ValueError(
@@ -86,12 +76,14 @@ def _check_values(tensors, values):
                * bool(missing))
             + (f"Unknown: {', '.join(sorted(unknown))}. " * bool(unknown))
         )  # fmt: skip
-    text = values.get("text")
-    if text is not None and not str(text).strip():
-        raise ValueError(
-            "Expected a text. Received an empty one. "
-            + ("Leave it out: the model can do without." if "text" in optional else "Write one.")
-        )
+    for feature in task.features:
+        text = values.get(feature.name)
+        if feature.kind == "text" and text is not None and not str(text).strip():
+            raise ValueError(
+                "Expected a text. Received an empty one. "
+                + ("Leave it out: the model can do without." if feature.name in optional
+                   else "Write one.")
+            )  # fmt: skip
     if not values:
         raise ValueError(
             f"Expected at least one of {', '.join(names)}. Received: nothing, of which the model "

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data import encode_text, read_audio, read_image
 from mmzoo.export.bundle.checksums import changed_files
 from mmzoo.export.bundle.formats import FIXED, PATHS
 from mmzoo.export.bundle.manifest import Bundle
-from mmzoo.export.bundle.tensors import Tensor
-from mmzoo.export.inference.image_fit import ImageFit
 from mmzoo.io.files import sha256
+from mmzoo.tasks import Feature, TooLargeError
+from mmzoo.tasks.tensors import Tensor
 
 
 def check_artifact(bundle: Bundle, format: str) -> Path:
@@ -54,36 +53,15 @@ def check_tokenizer(bundle: Bundle) -> Path:
     return check_artifact(bundle, "saved_model")
 
 
-def read_value(modality: str, value, fit: ImageFit, sample_rate: int):
-    """What a sample holds of a modality, as `stack_inputs` takes it.
-
-    Args:
-        modality: "image", "text" or "audio".
-        value: A text; of a picture or a recording its path. Or the content of any as bytes.
-        fit: How a picture is brought to size.
-        sample_rate: Of the recording, in Hz; it becomes mono.
-
-    Raises:
-        ValueError: If it can't be read, or there is no such modality.
-    """
-    if modality == "image":
-        return read_image(value) if fit.size is None else read_image(value, fit.size, fit.fit)
-    if modality == "audio":
-        return read_audio(value, sample_rate=sample_rate)
-    if modality != "text":
-        raise ValueError(f"Expected inputs named image, text or audio. Received: {modality!r}.")
-    text = value.decode() if isinstance(value, bytes) else value
-    encode_text([text])  # refuses a NUL
-    return text
-
-
-def stack_inputs(tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dict) -> dict:
+def stack_inputs(
+    features: Sequence[Feature], tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dict
+) -> dict:
     """One array an input, zero padded.
 
     Args:
+        features: The task's.
         tensors: What the artifact takes. Token ids are left out: see `stack_texts`.
-        samples: A dict a sample, of each modality that it has: a picture and a sound as an array,
-            a text as a string.
+        samples: A dict a sample, of each feature that it has to what `Feature.read` returned.
         shapes: Dict of input name to the shape of the zeros where no sample has it; such zeros are
             not felt.
 
@@ -94,6 +72,7 @@ def stack_inputs(tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dic
         ValueError: If a text holds a NUL, which is the padding.
         TooLargeError: If a text or a recording is longer than the model takes.
     """
+    known = {feature.name: feature for feature in features}
     inputs = {}
     for tensor in tensors:
         name = tensor.name
@@ -103,9 +82,7 @@ def stack_inputs(tensors: Sequence[Tensor], samples: Sequence[dict], shapes: dic
             inputs |= stack_texts([tensor], samples)
         elif not tensor.tokens_of:
             rows = [sample.get(name) for sample in samples]
-            if tensor.is_text:
-                rows = [None if row is None else encode_text([row])[0] for row in rows]
-            inputs[name] = _padded(rows, shapes[name], tensor)
+            inputs[name] = known[name].stack(rows, tensor, shapes[name])
     return inputs
 
 
@@ -120,28 +97,6 @@ def stack_texts(tensors: Sequence[Tensor], samples: Sequence[dict]) -> dict:
         source: np.array([sample.get(source, "").encode() for sample in samples], "S")
         for source in sorted(sources)
     }
-
-
-class TooLargeError(ValueError):
-    """A record that does not fit into a model, or a file, of fixed size."""
-
-
-def _padded(rows, shape, tensor):
-    """Rows in one array: of the length that the model fixes, else of the sizes of the largest."""
-    found = [row.shape for row in rows if row is not None]
-    sizes = tuple(map(int, np.max(found, axis=0) if found else shape))
-    if len(sizes) == 1 and tensor.shape[1] is not None:  # a black edge is no part of a picture
-        if sizes[0] > tensor.shape[1]:
-            raise TooLargeError(
-                f"Expected {tensor.name!r} of at most the length {tensor.shape[1]:,}, which the "
-                f"model takes. Received: {sizes[0]:,}. Cut it."
-            )
-        sizes = (tensor.shape[1],)
-    stacked = np.zeros((len(rows), *sizes), tensor.dtype)
-    for place, row in zip(stacked, rows, strict=True):
-        if row is not None:
-            place[tuple(slice(size) for size in row.shape)] = row
-    return stacked
 
 
 def to_size(inputs: dict, shapes: dict) -> dict:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.samples.samples import BATCHES, CONCEPTS_TEST, NPZ_ERRORS, Samples
+from mmzoo.export.samples.samples import BATCHES, NPZ_ERRORS, Samples
+from mmzoo.tasks.tensors import Tensor
 
 CALIBRATION = "calibration.npz"
 LEAST = 4  # fewer say nothing of a range
@@ -63,10 +64,11 @@ def split(samples: Samples) -> tuple[Calibration, Samples]:
         groups.setdefault(digest, []).append(row)
     room = len(samples) - max(BATCHES)
     wanted = min(MOST, max(LEAST, len(samples) // 4), room)
+    strata = strata_of(samples)
     seen: dict = {}
     order = []
     for digest in sorted(groups):
-        label = None if samples.labels is None else int(samples.labels[groups[digest][0]])
+        label = None if strata is None else int(strata[groups[digest][0]])
         seen[label] = seen.get(label, 0) + 1
         order.append((seen[label], digest))
     taken: list[int] = []
@@ -84,42 +86,59 @@ def split(samples: Samples) -> tuple[Calibration, Samples]:
     mine[taken] = True
     how = (
         f"{len(taken)} of {len(samples)} samples, chosen by the hash of their content"
-        f"{'' if samples.labels is None else ', from each label in turn'}; the other "
+        f"{'' if strata is None else ', from each label in turn'}; the other "
         f"{len(samples) - len(taken)} are checked"
     )
     calibration = Calibration({n: v[mine] for n, v in samples.inputs.items()}, samples.source, how)
     checked = dataclasses.replace(
         samples,
         inputs={name: value[~mine] for name, value in samples.inputs.items()},
-        labels=None if samples.labels is None else samples.labels[~mine],
+        targets={name: value[~mine] for name, value in samples.targets.items()},
         texts={name: value[~mine] for name, value in samples.texts.items()},
     )
     return calibration, checked
 
 
-def calibrate_and_check(samples: Samples, tokenizers=()) -> tuple[Calibration, Samples]:
+def strata_of(samples: Samples) -> np.ndarray | None:
+    """The target by which samples are drawn in turn: the first of ints `(samples,)`."""
+    for value in samples.targets.values():
+        if value.ndim == 1 and value.dtype.kind in "iu":
+            return value
+    return None
+
+
+def calibrate_and_check(
+    samples: Samples, given: Samples | None, tensors: list[Tensor], tokenizers=()
+) -> tuple[Calibration, Samples]:
     """The samples that int8 learns from, and those that everything is checked on.
 
-    Of Concept-128 the first are of its validation split; of a user's own samples see `split`.
-    """
-    if samples.source != CONCEPTS_TEST:
-        return split(samples)
-    from mmzoo.data import concept128
+    Args:
+        samples: Those to check on.
+        given: Others to learn from, of another split. None: a part of `samples`, which is then
+            not among those that are checked.
+        tensors: The model's inputs.
+        tokenizers: Those that were cut off it.
 
-    inputs, labels = concept128.draw_samples("validation", 2)
-    drawn = Samples(inputs, labels).with_ids(tokenizers)
-    count = len(labels)
-    present = {name: v[:1].repeat(count, 0) for name, v in samples.inputs.items() if v.ndim == 1}
-    taken = {name: {**present, **drawn.inputs}[name] for name in samples.inputs}
-    how = "the validation split, whose sources are others than those of the test split"
-    return Calibration(taken, "concept128/validation", how), samples
+    Raises:
+        ValueError: If there are too few, or one is among those that are checked.
+    """
+    if given is None:
+        return split(samples)
+    inputs = given.with_ids(tokenizers).fit(tensors).inputs
+    both = len(set(row_hashes(inputs)) & set(row_hashes(samples.inputs)))
+    if both:
+        raise ValueError(
+            f"Expected `calibration` of other samples than `samples`. Received: {both} that are in "
+            "both. int8 must not be judged on what it learned its ranges from."
+        )
+    how = "samples of their own, none of them among those that are checked"
+    return Calibration(inputs, given.source, how), samples
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
-    """Writes `calibration.npz` into a bundle, unless it can be drawn anew."""
-    if calibration.source != "concept128/validation":
-        arrays = {f"input/{name}": value for name, value in calibration.inputs.items()}
-        np.savez_compressed(folder / CALIBRATION, **arrays)  # type: ignore[arg-type]
+    """Writes `calibration.npz` into a bundle."""
+    arrays = {f"input/{name}": value for name, value in calibration.inputs.items()}
+    np.savez_compressed(folder / CALIBRATION, **arrays)  # type: ignore[arg-type]
 
 
 def calibration_breaches(folder: Path, manifest: dict, samples: Samples) -> list[str]:
@@ -131,7 +150,7 @@ def calibration_breaches(folder: Path, manifest: dict, samples: Samples) -> list
         samples: Those that everything is checked on.
     """
     stated, path = manifest.get("calibration"), folder / CALIBRATION
-    if stated is None or stated["source"] == "concept128/validation":
+    if stated is None:
         return [f"{CALIBRATION}: no part of the bundle"] if path.exists() else []
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -4,7 +4,7 @@ import difflib
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.tasks.tensors import Tensor
 
 LABELS = "labels"
 
@@ -33,12 +33,18 @@ def check_presence(path: str, inputs: dict, tensors: list[Tensor]) -> None:
             )
 
 
-def check_finite_values(path: str, inputs: dict) -> None:
-    """Raises ValueError if a float array holds NaN or infinity where its modality is there."""
+def check_finite_values(path: str, inputs: dict, tensors: list[Tensor]) -> None:
+    """Raises ValueError if a float array holds NaN or infinity where its feature is present.
+
+    NaN in a number stands for a missing one.
+    """
+    numbers = {tensor.name for tensor in tensors if tensor.kind == "number"}
     for name, value in inputs.items():
         if value.dtype.kind != "f":
             continue
-        bad = ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        bad = ~(np.isfinite(value) | (np.isnan(value) & (name in numbers))).reshape(
+            len(value), -1
+        ).all(axis=1)
         here = inputs.get(f"{name}_present")
         if here is not None and here.shape == bad.shape and here.dtype == bool:
             bad &= here  # what an absent modality holds is not read
@@ -57,19 +63,18 @@ def is_text(value: np.ndarray) -> bool:
     return value.dtype.kind in "SU"
 
 
-def check_arrays(path: str, inputs: dict, labels: np.ndarray | None) -> None:
+def check_arrays(path: str, inputs: dict, targets: dict) -> None:
     """Raises ValueError unless all arrays have one length, at least 1, of numbers or texts."""
     if not inputs:
         raise ValueError(
             f"{path}: there is no array of an input. Expected an array an input, called like it."
         )
-    arrays = inputs if labels is None else {**inputs, LABELS: labels}
-    for name, value in arrays.items():
+    for name, value in [*inputs.items(), *targets.items()]:
         if not value.ndim:
             raise ValueError(
                 f"{path}: {name!r} is a single value. Expected an array (samples, ...)."
             )
-        text = name != LABELS and is_text(value)
+        text = name in inputs and is_text(value)
         number = value.dtype.kind in "biuf" or "float" in value.dtype.name
         if not number and not text:
             raise ValueError(
@@ -77,7 +82,7 @@ def check_arrays(path: str, inputs: dict, labels: np.ndarray | None) -> None:
                 + "; of labels, integers from 0: the places of the classes" * (name == LABELS)
                 + "."
             )
-    counts = {name: len(value) for name, value in arrays.items() if name != LABELS}
+    counts = {name: len(value) for name, value in inputs.items()}
     common = max(set(counts.values()), key=list(counts.values()).count)
     odd = [name for name, count in counts.items() if count != common]
     if odd or common < 1:
@@ -92,28 +97,9 @@ def check_arrays(path: str, inputs: dict, labels: np.ndarray | None) -> None:
         raise ValueError(
             f"{path}: {empty[0]!r} is empty, of shape {inputs[empty[0]].shape}. Give it values."
         )
-    if labels is not None and (labels.shape != (common,) or labels.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{path}: expected {common} integer labels, of shape ({common},). Received: `labels` "
-            f"as {labels.dtype} of shape {labels.shape}."
-        )
-
-
-def check_labels(path: str, labels: np.ndarray | None, classes: int | None) -> None:
-    """Raises ValueError if a label is none of the classes.
-
-    Args:
-        path: Where they come from.
-        labels: Int `(samples,)`, or None.
-        classes: How many scores a sample has; None where the model has none.
-    """
-    if labels is None or classes is None:
-        return
-    bad = (labels < 0) | (labels >= classes)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise ValueError(
-            f"{path}: `labels` must be from 0 to {classes - 1}, a class each. Received: "
-            f"{int(labels[first])} in sample {first}, {bad.sum():,} out of range. Number the "
-            "classes from 0, and leave samples without a label out."
-        )
+    for name, value in targets.items():
+        if len(value) != common:
+            raise ValueError(
+                f"{path}: expected {common} values of the target {name!r}, one a sample. "
+                f"Received: {len(value)}."
+            )

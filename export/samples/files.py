@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.samples.samples import NPZ_ERRORS, Samples
+from mmzoo.export.samples.checks import LABELS
+from mmzoo.export.samples.samples import NPZ_ERRORS, TARGET, Samples
 
 
 def load_samples(path: Path, *, stored: bool = False) -> Samples:
-    """Reads an .npz file: an array an input (`image` or `input/image`), maybe `labels`.
+    """Reads an .npz file: an array an input (`image` or `input/image`), maybe `labels` or
+    `target/<name>`.
 
     A string `image_fit` in it says how its pictures were brought to size.
 
@@ -43,11 +45,13 @@ def load_samples(path: Path, *, stored: bool = False) -> Samples:
             "numbers."
         ) from error  # fmt: skip
     texts = {n[5:]: arrays.pop(n) for n in list(arrays) if n.startswith("text/")}
-    labels, fit = arrays.pop("labels", None), arrays.pop("image_fit", None)
+    targets = {n.removeprefix(TARGET): arrays.pop(n) for n in list(arrays)
+               if n == LABELS or n.startswith(TARGET)}  # fmt: skip
+    fit = arrays.pop("image_fit", None)
     given = arrays.pop("given", None) if stored else None
     if fit is not None and (fit.ndim or fit.dtype.kind != "U"):
         raise ValueError(f"{path}: `image_fit` must be a string. Received: {fit.dtype}.")
     return Samples(
-        arrays, labels, texts=texts, image_fit="" if fit is None else str(fit),
+        arrays, targets, texts=texts, image_fit="" if fit is None else str(fit),
         path="" if stored else str(path), given=0 if given is None else int(given),
     )  # fmt: skip

@@ -8,21 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.samples.checks import (
+    LABELS,
     check_arrays,
     check_finite_values,
     check_names,
     check_presence,
 )
+from mmzoo.tasks.guess import guess_features
+from mmzoo.tasks.tensors import Tensor
 
 BATCHES = (1, 3, 17)
-CONCEPTS_TEST = "concept128/test"
-KNOWN = {  # dtype and shape of one sample of Concept-128
-    "image": ("uint8", (64, 64, 3)),
-    "text": ("uint8", (48,)),
-    "audio": ("float32", (12_800,)),
-}
+LARGEST = 2**28  # bytes of samples that a bundle is checked on and keeps
+RANDOM = "random values"
+TARGET = "target/"  # what the names of targets begin with in a file
 # What np.load raises for a missing, truncated, altered or foreign file.
 NPZ_ERRORS = (
     OSError,
@@ -37,12 +36,13 @@ NPZ_ERRORS = (
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Named inputs, and labels where they are known.
+    """Named inputs, and targets where they are known.
 
     Attributes:
         inputs: Dict of input name to array `(samples, ...)`; text as uint8 bytes.
-        labels: Optional int array `(samples,)`.
-        source: "concept128/test", which is drawn anew at each check, or "file".
+        targets: Dict of target name to array `(samples, ...)`, as the task's metrics take them;
+            an int array `(samples,)` alone is the target "labels". None: there are none.
+        source: Where they are from, for people.
         texts: Dict of the name of a text to uint8 bytes `(samples, length)`, for the inputs
             that are token ids.
         image_fit: How the pictures were brought to size, one of `image_fit.FITS`, which is then
@@ -54,7 +54,7 @@ class Samples:
     """
 
     inputs: dict
-    labels: np.ndarray | None = None
+    targets: dict = dataclasses.field(default_factory=dict)
     source: str = "file"
     texts: dict = dataclasses.field(default_factory=dict)
     image_fit: str = ""
@@ -62,14 +62,17 @@ class Samples:
     given: int = 0
 
     def __post_init__(self):
-        check_arrays(self.name, {**self.inputs, **self.texts}, self.labels)
+        if self.targets is None or isinstance(self.targets, np.ndarray):
+            named = {} if self.targets is None else {LABELS: self.targets}
+            object.__setattr__(self, "targets", named)
+        check_arrays(self.name, {**self.inputs, **self.texts}, self.targets)
         count = len(self)
         if count < max(BATCHES):
             rows = np.arange(max(BATCHES)) % count
             changed = {
                 "inputs": {name: value[rows] for name, value in self.inputs.items()},
                 "texts": {name: value[rows] for name, value in self.texts.items()},
-                "labels": None if self.labels is None else self.labels[rows],
+                "targets": {name: value[rows] for name, value in self.targets.items()},
                 "given": self.given or count,
             }
             for name, value in changed.items():  # as frozen dataclasses are made
@@ -89,12 +92,11 @@ class Samples:
         return len(next(iter(self.inputs.values())))
 
     def sha256(self) -> str:
-        """Hex digest of all inputs and the labels, with names, dtypes and shapes."""
+        """Hex digest of all inputs and targets, with names, dtypes and shapes."""
         digest = hashlib.sha256()
         arrays = {f"input/{name}": self.inputs[name] for name in sorted(self.inputs)}
         arrays |= {f"text/{name}": self.texts[name] for name in sorted(self.texts)}
-        if self.labels is not None:
-            arrays["labels"] = self.labels
+        arrays |= {target_key(name): self.targets[name] for name in sorted(self.targets)}
         for name, array in arrays.items():
             value = np.ascontiguousarray(array)
             digest.update(f"{name} {value.dtype} {value.shape}".encode())
@@ -121,6 +123,21 @@ class Samples:
             texts[tokenizer.source] = text
             inputs |= tokenizer.ids_of_bytes(text)
         return dataclasses.replace(self, inputs=inputs, texts=texts)
+
+    def limited(self, most: int = LARGEST) -> "Samples":
+        """Returns the samples, or of more bytes than `most` a part that is drawn with a seed."""
+        size = sum(value.nbytes for value in (*self.inputs.values(), *self.texts.values()))
+        if size <= most:
+            return self
+        count = max(max(BATCHES), int(len(self) * most / size))
+        rows = np.sort(np.random.default_rng(0).permutation(len(self))[:count])
+        return dataclasses.replace(
+            self,
+            inputs={name: value[rows] for name, value in self.inputs.items()},
+            texts={name: value[rows] for name, value in self.texts.items()},
+            targets={name: value[rows] for name, value in self.targets.items()},
+            source=f"{self.source}, {count:,} of {len(self):,}",
+        )
 
     def strings(self) -> dict:
         """The texts as arrays of bytes `(samples,)`."""
@@ -172,7 +189,7 @@ class Samples:
                     * fits
                 )
         if self.path:
-            check_finite_values(self.name, inputs)
+            check_finite_values(self.name, inputs, tensors)
         return dataclasses.replace(self, inputs={name: inputs[name] for name in names})
 
     def save(self, path: Path, names=None) -> None:
@@ -182,13 +199,17 @@ class Samples:
         else:
             arrays = {f"input/{name}": value for name, value in self.inputs.items()}
             arrays |= {f"text/{name}": value for name, value in self.texts.items()}
-            if self.labels is not None:
-                arrays["labels"] = self.labels
+            arrays |= {target_key(name): value for name, value in self.targets.items()}
             if self.image_fit:
                 arrays["image_fit"] = np.array(self.image_fit)
             if self.given:
                 arrays["given"] = np.array(self.given)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def target_key(name: str) -> str:
+    """What a target is called in an .npz file of samples."""
+    return name if name == LABELS else f"{TARGET}{name}"
 
 
 def encode_strings(values: np.ndarray) -> np.ndarray:
@@ -210,67 +231,23 @@ def as_strings(rows: np.ndarray) -> np.ndarray:
     return np.array([bytes(row).rstrip(b"\0") for row in rows], "S")
 
 
-def concept_samples() -> Samples:
-    """The 1,024 test samples of Concept-128."""
-    from mmzoo.data import concept128
+def random_samples(inputs: list[Tensor], count: int = 20) -> Samples:
+    """Seeded random values of each feature's kind, for a model whose data we don't have.
 
-    inputs, labels = concept128.draw_samples("test")
-    return Samples(inputs, labels, CONCEPTS_TEST)
-
-
-def takes_concepts(inputs: list[Tensor]) -> bool:
-    """Whether a model takes nothing but the modalities of Concept-128."""
-
-    def fits(tensor):
-        dtype, shape = KNOWN.get(tensor.name, ("", ()))
-        sizes = tensor.shape[1:]
-        same = len(sizes) == len(shape) and all(
-            size in (None, actual) for size, actual in zip(sizes, shape, strict=True)
-        )
-        if tensor.presence_of:
-            return tensor.presence_of in KNOWN
-        return tensor.tokens_of == "text" or (tensor.dtype == dtype and same)
-
-    return all(fits(tensor) for tensor in inputs)
-
-
-def default_samples(inputs: list[Tensor], tokenizers=()) -> Samples:
-    """The Concept-128 test samples, if a model takes nothing but its modalities.
-
-    Raises:
-        ValueError: If the model has an input that Concept-128 does not know.
-    """
-    if not takes_concepts(inputs):
-        raise ValueError(
-            "Expected samples for a model whose inputs are not those of Concept-128 "
-            f"({KNOWN}). Received: {[(t.name, t.dtype, t.shape) for t in inputs]}. "
-            "Pass `samples` (--samples FILE.npz)."
-        )
-    return concept_samples().with_ids(tokenizers).fit(inputs)
-
-
-def random_samples(inputs: list[Tensor], count: int = 20, size: int = 16) -> Samples:
-    """Seeded random values: standard normal floats, any byte, zeros and ones otherwise.
-
-    For a model whose data we don't know. Free axes get `size`.
+    Free axes get a small size.
 
     Raises:
         ValueError: If an input is a string, of which there is no random one to draw.
     """
     rng = np.random.default_rng(0)
+    known = {feature.name: feature for feature in guess_features(inputs)}
     values = {}
     for tensor in inputs:
-        if tensor.presence_of:
-            continue  # `fit` makes them
-        shape = [count, *(size if axis is None else axis for axis in tensor.shape[1:])]
-        if tensor.tokens_of or tensor.dtype == "string":
-            name = tensor.tokens_of or tensor.name
+        if tensor.tokens_of:
             raise ValueError(
-                f"Expected samples: {name!r} takes texts. Pass `samples` (--samples FILE.npz)."
+                f"Expected samples: {tensor.tokens_of!r} takes texts. Pass `samples` (--samples "
+                "FILE.npz)."
             )
-        if tensor.dtype.startswith(("float", "bfloat")):
-            values[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
-        else:
-            high = 256 if tensor.dtype == "uint8" else 2
-            values[tensor.name] = rng.integers(0, high, shape).astype(tensor.dtype)
-    return Samples(values)
+        if not tensor.presence_of:  # `fit` makes those
+            values[tensor.name] = known[tensor.feature].draw(rng, tensor, count)
+    return Samples(values, source=RANDOM)

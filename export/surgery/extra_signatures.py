@@ -1,20 +1,20 @@
 """What a SavedModel offers besides the whole model: its towers, its head, its attention."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from mmzoo.data.media.images import IMAGE_FIT
-from mmzoo.export.bundle.tensors import Tensor
+from mmzoo.export.bundle.signatures import BYTES
 from mmzoo.export.certify.comparison import compare
-from mmzoo.export.inference.image_fit import NONE
 from mmzoo.export.surgery.encoders import HALF, split_towers
 from mmzoo.export.surgery.image_decoding import decode_pictures
 from mmzoo.export.surgery.model_description import call, describe, with_bytes
 from mmzoo.fusion import FusionLayer
 from mmzoo.fusion.explanation import explained
+from mmzoo.tasks.features.image import NONE, Image
+from mmzoo.tasks.tensors import Tensor
 
 FEW = 64  # samples on which the parts are tried in Keras
 SAME = 1e-5
@@ -40,24 +40,20 @@ class Part:
         }
 
 
-def find_parts(
-    model: keras.Model, tokenizers=(), picture_size=None, image_fit=IMAGE_FIT
-) -> dict[str, Part]:
+def find_parts(model: keras.Model, tokenizers=(), images: Sequence[Image] = ()) -> dict[str, Part]:
     """Every part that a model has.
 
     Args:
         model: The functional model, of token ids where tokenizers were cut off.
         tokenizers: Those.
-        picture_size: Height and width that pictures of any size are fitted into, where the
-            model takes any.
-        image_fit: How they are: one of `image_fit.FITS`.
+        images: The image features, with the size that each is brought to.
 
     Returns:
         Dict of signature to `Part`:
         - `encode_<modality>`, for each encoder: its raw input to what the encoder gives;
         - `fuse`: that of all encoders, and presence, to the model's outputs;
         - `explain`: the model's inputs to its attention maps and the weights of its modalities;
-        - `encoded`: pictures as JPEG or PNG bytes, `image_bytes`, turned as their EXIF data
+        - `encoded`: images as JPEG or PNG bytes, `<name>_bytes`, turned as their EXIF data
           says; texts as strings.
     """
     inputs, outputs = describe(model, tokenizers)
@@ -72,9 +68,8 @@ def find_parts(
     if any(isinstance(layer, FusionLayer) for layer in model.layers):
         found = _part(inputs, lambda values: explain(model, values))
         parts |= {"explain": found} if found.outputs else {}
-    if any(tensor.name == "image" for tensor in inputs):
-        found = _encoded(model, inputs, outputs, tokenizers, picture_size, image_fit)
-        parts |= {"encoded": found} if found is not None else {}
+    found = _encoded(model, inputs, outputs, tokenizers, images)
+    parts |= {"encoded": found} if found is not None else {}
     return parts
 
 
@@ -131,28 +126,34 @@ def _encode(towers, tensor):
     return _part([tensor], function)
 
 
-def _encoded(model, inputs, outputs, tokenizers, picture_size, image_fit):
-    """The model with encoded pictures and strings, or None if its pictures have no size."""
-    image = next(tensor for tensor in inputs if tensor.name == "image")
-    if image.dtype != "uint8" or len(image.shape) != 4 or image.shape[3] != 3:
-        return None
-    if None not in image.shape[1:3]:
-        picture_size = image.shape[1:3]
+def _encoded(model, inputs, outputs, tokenizers, images):
+    """The model with encoded images and strings, or None if an image has no size."""
+    known = {image.name: image for image in images}
+    taken = {tensor.name: tensor for tensor in inputs if tensor.kind == Image.kind}
+    sized = all(
+        tensor.dtype == "uint8" and name in known and known[name].size and known[name].fit != NONE
+        for name, tensor in taken.items()
+    )
     # Tokens a byte of strings have no length that all batches share.
     free = any(size is None for tensor in outputs for size in tensor.shape[1:])
-    if picture_size is None or image_fit == NONE or free:
+    if not taken or not sized or free:
         return None
     strings: dict[str, Tensor] = {}
     for tensor in inputs:
         source = tensor.tokens_of or tensor.name
-        if tensor is image:
-            strings["image_bytes"] = Tensor("image_bytes", "string", (None,))
+        if tensor.name in taken:
+            source = tensor.name + BYTES
+            strings[source] = Tensor(source, "string", (None,))
         else:
-            strings[source] = Tensor(source, "string", (None,)) if tensor.is_text else tensor
+            strings[source] = (
+                Tensor(source, "string", (None,), kind=tensor.kind) if tensor.is_text else tensor
+            )
 
     def function(values):
         values = dict(values)
-        values["image"] = decode_pictures(values.pop("image_bytes"), picture_size, image_fit)
+        for name in taken:
+            image = known[name]
+            values[name] = decode_pictures(values.pop(name + BYTES), image.size, image.fit)
         for tokenizer in tokenizers:
             values |= tokenizer.ids(values.pop(tokenizer.source))
         return call(model, with_bytes(inputs, values))

@@ -4,13 +4,16 @@ import dataclasses
 import os
 import re
 import weakref
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.fusion.presence import presence_of
 from mmzoo.io.keras_files import load_keras
+from mmzoo.tasks.features import Feature
+from mmzoo.tasks.guess import kind_of
+from mmzoo.tasks.tensors import Tensor
 
 NUMBERED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras' own names
 
@@ -99,6 +102,7 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
     else:
         outputs = [(tensor._keras_history.operation.name, tensor) for tensor in found]
     tokens = {name: each.source for each in tokenizers for name in each.names}
+    kinds = {feature.name: feature.kind for feature in _DECLARED.get(model, ())}
     modalities = {tokens.get(name, name) for name, _ in inputs}
     described = []
     for named in (inputs, outputs):
@@ -123,15 +127,26 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
             dataclasses.replace(tensor, shape=shape)
             for tensor, shape in zip(described[1], shapes, strict=True)
         ]
-    roles = [
-        dataclasses.replace(
+    inputs_described = []
+    for tensor in described[0]:
+        tensor = dataclasses.replace(
             tensor,
             tokens_of=tokens.get(tensor.name, ""),
             presence_of=presence_of(tensor.name, tensor.dtype, tensor.shape, modalities),
         )
-        for tensor in described[0]
-    ]
-    return roles, described[1]
+        if not tensor.presence_of:
+            kind = kinds.get(tensor.feature) or kind_of(tensor)
+            tensor = dataclasses.replace(tensor, kind=kind)
+        inputs_described.append(tensor)
+    return inputs_described, described[1]
+
+
+_DECLARED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def declare_features(model: keras.Model, features: Sequence[Feature]) -> None:
+    """Says what the inputs of a model carry, for every later `describe`; else it is guessed."""
+    _DECLARED[model] = tuple(features)
 
 
 _TRACED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

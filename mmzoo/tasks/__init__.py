@@ -31,7 +31,7 @@ from mmzoo.tasks.metrics import (
 from mmzoo.tasks.multilabel import Multilabel
 from mmzoo.tasks.regression import Regression
 from mmzoo.tasks.source import Source
-from mmzoo.tasks.task import Task
+from mmzoo.tasks.task import Task, check_task, named_answer
 from mmzoo.tasks.tensors import Tensor
 
 __all__ = [
@@ -55,7 +55,6 @@ __all__ = [
     "Multilabel",
     "NearestNeighbour",
     "Number",
-    "R2",
     "Regression",
     "Scores",
     "Source",
@@ -65,7 +64,9 @@ __all__ = [
     "TooLargeError",
     "Value",
     "Vector",
+    "check_task",
     "compare_values",
     "guess_task",
     "measure",
+    "named_answer",
 ]

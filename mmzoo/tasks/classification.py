@@ -48,5 +48,5 @@ class Classification(Task, kind="classification"):
         share = np.bincount(known, minlength=len(self.classes)) / len(known)
         return {self.answer_name: np.tile(share.astype("float32"), (count, 1))}
 
-    def check_targets(self, targets, name="`samples`"):
+    def check_targets(self, targets, name="`samples`", shapes=None):
         check_classes_of(targets[self.target], len(self.classes), name, self.target)

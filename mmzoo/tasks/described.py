@@ -1,7 +1,7 @@
 """Objects that a manifest describes in JSON and names by their kind."""
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Described:
 
     kind: ClassVar[str] = ""
     family: ClassVar[str] = ""
-    kinds: ClassVar[dict[str, type]] = {}
+    kinds: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, kind: str = "", family: str = "", **rest):
         super().__init_subclass__(**rest)

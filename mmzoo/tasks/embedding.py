@@ -63,5 +63,5 @@ class Embedding(Task, kind="embedding"):
         drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
         return {self.answer_name: drawn.astype("float32")}
 
-    def check_targets(self, targets, name="`samples`"):
+    def check_targets(self, targets, name="`samples`", shapes=None):
         check_classes_of(targets[self.target], None, name, self.target)

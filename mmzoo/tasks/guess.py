@@ -29,13 +29,11 @@ class ModelTask(Task, kind="model"):
     answers: tuple[Answer, ...] = ()
     metrics: tuple[Metric, ...] = ()
 
-    def check_targets(self, targets, name="`samples`"):
+    def check_targets(self, targets, name="`samples`", shapes=None):
         for metric in self.metrics:
             if metric.target in targets:
-                classes = self.answer(metric.answer).classes
-                check_classes_of(
-                    targets[metric.target], classes and len(classes), name, metric.target
-                )
+                width = (shapes or {}).get(metric.answer, (None, None))[-1]
+                check_classes_of(targets[metric.target], width, name, metric.target)
 
 
 def kind_of(tensor: Tensor) -> str:

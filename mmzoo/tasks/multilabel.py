@@ -52,7 +52,7 @@ class Multilabel(Task, kind="multilabel"):
         share = np.asarray(training[self.target]).mean(axis=0)
         return {self.answer_name: np.tile(share.astype("float32"), (count, 1))}
 
-    def check_targets(self, targets, name="`samples`"):
+    def check_targets(self, targets, name="`samples`", shapes=None):
         found = targets[self.target]
         if found.shape[1:] != (len(self.classes),) or not np.isin(found, (0, 1)).all():
             raise ValueError(

@@ -56,7 +56,7 @@ class Regression(Task, kind="regression"):
         middle = np.float32(np.median(training[self.target]))
         return {self.answer_name: np.full(count, middle)}
 
-    def check_targets(self, targets, name="`samples`"):
+    def check_targets(self, targets, name="`samples`", shapes=None):
         found = targets[self.target]
         if found.ndim != 1 or found.dtype.kind not in "iuf" or not np.isfinite(found).all():
             raise ValueError(

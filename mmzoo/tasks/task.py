@@ -1,6 +1,7 @@
 """A task: what a model takes, what it gives, and how good that is."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from mmzoo.tasks.answers import Answer
 from mmzoo.tasks.described import Described, written
 from mmzoo.tasks.features import Feature
 from mmzoo.tasks.metrics import Metric
+from mmzoo.tasks.tensors import Tensor
 
 DERIVED = ("answers", "metrics")
 
@@ -28,7 +30,7 @@ class Task(Described, family="task"):
     features: tuple[Feature, ...]
 
     def __post_init__(self):
-        names = [each.name for each in (*self.features, *self.answers)]
+        names = [each.name for each in self.features] + [each.name for each in self.answers]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated or not self.features:
             raise ValueError(
@@ -86,12 +88,15 @@ class Task(Described, family="task"):
         """
         raise NotImplementedError
 
-    def check_targets(self, targets: dict, name: str = "`samples`") -> None:
+    def check_targets(
+        self, targets: dict, name: str = "`samples`", shapes: dict | None = None
+    ) -> None:
         """Raises ValueError unless the targets are such as the metrics take.
 
         Args:
             targets: Dict of target name to array `(samples, ...)`.
             name: What messages call the samples.
+            shapes: Dict of output name to shape, where there is a model.
         """
 
     def feature(self, name: str) -> Feature:
@@ -153,3 +158,35 @@ def check_classes_of(targets: np.ndarray, classes: int | None, path: str, target
             f"{int(targets[first])} in sample {first}, {bad.sum():,} out of range. Number the "
             "classes from 0, and leave samples without a label out."
         )
+
+
+def named_answer(task: Task):
+    """The answer whose values have names: that of classes or labels; None if there is none."""
+    found = [each for each in task.answers if getattr(each, "classes", None)]
+    return found[0] if found else None
+
+
+def check_task(task: Task, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Raises ValueError unless each tensor can carry its feature, or hold its answer."""
+    for tensor in inputs:
+        if tensor.presence_of:
+            continue
+        feature = task.feature(tensor.feature)
+        if tensor.kind != feature.kind or not feature.fits(tensor):
+            raise ValueError(
+                f"the input {tensor.name!r}, {tensor.dtype} of shape {list(tensor.shape)}, can't "
+                f"carry the feature {feature.to_json()}"
+            )
+    names = {tensor.name for tensor in outputs}
+    answered = {answer.name for answer in task.answers}
+    if names != answered:
+        raise ValueError(
+            f"the model's outputs are {sorted(names)}, and the task's answers {sorted(answered)}"
+        )
+    for tensor in outputs:
+        answer = task.answer(tensor.name)
+        if not answer.fits(tensor):
+            raise ValueError(
+                f"the output {tensor.name!r}, {tensor.dtype} of shape {list(tensor.shape)}, can't "
+                f"hold the answer {answer.to_json()}"
+            )

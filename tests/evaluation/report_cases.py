@@ -37,7 +37,7 @@ def check(**changes):
         "signature": "portable", "batch": 1, "output": "probability", "samples": 51,
         "sizes": "samples", "metric": None,
         "holds": True, "max_abs": 1.5e-7, "mean_abs": 2.5e-9, "scale_relative": 3.5e-7,
-        "finite": True, "top1_agreement": 1.0, "breaches": [], **changes,
+        "finite": True, "agreement": 1.0, "breaches": [], **changes,
     }  # fmt: skip
 
 

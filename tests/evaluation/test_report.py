@@ -148,7 +148,7 @@ def test_certificate_that_holds(page):
 
 
 def test_breaches_show(tmp_path):
-    bad = check(holds=False, finite=False, max_abs=float("nan"), top1_agreement=None)
+    bad = check(holds=False, finite=False, max_abs=float("nan"), agreement=None)
     broken = certificate(holds=False, checks=[bad], breaches=["3 values are not finite"])
     page = render(tmp_path, {**run(), "certificate": broken})
     part = section(page, "Certificate")

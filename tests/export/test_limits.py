@@ -10,7 +10,7 @@ def check(change=None, differ=0, *, sizes="samples", samples=1000, output="p", t
         metric = {"artifact": 0.5, "change": change, "differ": differ}
     return {
         "sizes": sizes, "samples": samples, "output": output, "batch": 17, "metric": metric,
-        "top1_agreement": top1, "scale_relative": off,
+        "agreement": top1, "scale_relative": off,
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ def test_equal_arrays_hold():
     difference = compare(EXPECTED.copy(), EXPECTED, decision=True)
     assert difference.holds
     assert difference.max_abs == difference.mean_abs == difference.scale_relative == 0
-    assert difference.top1_agreement == 1
+    assert difference.agreement == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -53,9 +53,9 @@ def test_another_winner_is_a_breach_unless_both_entries_may_have_moved_that_far(
     swapped = expected[:, ::-1].copy()
     assert compare(swapped[1:], expected[1:], decision=True).holds
     difference = compare(swapped, expected, tolerance=0.25, decision=True)
-    assert difference.top1_agreement == 1  # a lead of 0.2, a scale of 0.5: each may move by 0.125
+    assert difference.agreement == 1  # a lead of 0.2, a scale of 0.5: each may move by 0.125
     difference = compare(swapped, expected, tolerance=0.19, decision=True)
-    assert difference.top1_agreement == 0.5
+    assert difference.agreement == 0.5
     assert "top-1 agrees on 50.00%" in difference.breaches[-1]
 
 
@@ -72,8 +72,8 @@ def test_two_entries_that_each_move_by_less_than_the_tolerance_may_change_places
 
 def test_only_a_decision_is_asked_for_its_largest_entry():
     expected = np.array([[0.5, 0.3]], "float32")
-    assert compare(expected[:, ::-1], expected, tolerance=None).top1_agreement is None
-    assert compare(expected[:, ::-1], expected, None, decision=True).top1_agreement == 0
+    assert compare(expected[:, ::-1], expected, tolerance=None).agreement is None
+    assert compare(expected[:, ::-1], expected, None, decision=True).agreement == 0
 
 
 @pytest.mark.parametrize(

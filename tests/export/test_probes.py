@@ -12,12 +12,12 @@ from keras import layers, ops
 from small_model import small_model, small_samples
 
 from mmzoo.export import ParityError, export_bundle, to_onnx, to_tflite, verify_bundle
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.edge_cases.probe_answers import answer_probes
 from mmzoo.export.certify.edge_cases.probe_rows import NORMAL, draw_probes
 from mmzoo.export.certify.reference_answers import answers, predict
 from mmzoo.export.samples.samples import Samples, random_samples
 from mmzoo.export.surgery.model_description import describe
+from mmzoo.tasks.tensors import Tensor
 
 RNG = np.random.default_rng(0)
 FLOATS = Samples({"x": RNG.uniform(0.5, 1.5, (20, 4)).astype("float32")})

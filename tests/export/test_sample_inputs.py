@@ -8,9 +8,9 @@ import pytest
 from keras import layers
 
 from mmzoo.export import Samples, export_bundle
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.embed import embed_corpus, load_embeddings
 from mmzoo.export.inference.sample_inputs import TooLargeError, stack_inputs
+from mmzoo.tasks.tensors import Tensor
 
 RECORDS = [{"text": "ab", "audio": np.ones(3, "float32")}, {"text": "abc"}]
 SHAPES = {"text": [9], "audio": [9], "image": [2, 2, 3]}

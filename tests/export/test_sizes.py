@@ -6,11 +6,11 @@ import pytest
 from keras import layers
 
 from mmzoo.export import export_bundle, verify_bundle
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.check_plan import plan_checks
 from mmzoo.export.certify.edge_cases.other_sizes import is_large, other_sizes
 from mmzoo.export.certify.edge_cases.size_answers import Refused, answer_at
 from mmzoo.export.samples.samples import Samples
+from mmzoo.tasks.tensors import Tensor
 
 TENSORS = [
     Tensor("image", "uint8", (None, None, None, 3)),

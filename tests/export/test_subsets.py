@@ -12,7 +12,6 @@ from mmzoo import fusion
 from mmzoo.encoders.blocks import MaskedPooling
 from mmzoo.encoders.text_encoders import ByteTokens
 from mmzoo.export import ParityError, export_bundle, to_onnx, verify_bundle
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify import single_artifact
 from mmzoo.export.certify.certificate import certify
 from mmzoo.export.certify.edge_cases.subsets import draw_subsets
@@ -20,6 +19,7 @@ from mmzoo.export.inference.prediction import predict_sample
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.samples.samples import Samples
 from mmzoo.export.surgery.model_description import describe
+from mmzoo.tasks.tensors import Tensor
 
 NAMES = ["text+audio", "text", "audio", "nothing"]
 

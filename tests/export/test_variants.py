@@ -13,13 +13,13 @@ from mmzoo import encoders, fusion
 from mmzoo.encoders.blocks import AllTrue
 from mmzoo.export import ParityError, export_bundle, load_bundle, verify_bundle
 from mmzoo.export.bundle.formats import ALL, PATHS, QUANTIZED, VARIANTS
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.first_divergence import first_wrong
 from mmzoo.export.convert.onnx_writer import write_onnx
 from mmzoo.export.convert.quantization import check_choice, quantize_tflite, tower_scopes
 from mmzoo.export.convert.tflite_writer import write_tflite
 from mmzoo.export.inference.prediction import predict_sample
 from mmzoo.export.samples.samples import Samples
+from mmzoo.tasks.tensors import Tensor
 
 CLASSES = 4
 

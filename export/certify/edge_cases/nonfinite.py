@@ -6,9 +6,9 @@ import typing
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.comparison import TOLERANCE, compare
 from mmzoo.export.samples.samples import Samples
+from mmzoo.tasks.tensors import Tensor
 
 if typing.TYPE_CHECKING:
     import keras

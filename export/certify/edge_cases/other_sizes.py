@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.samples.samples import Samples
+from mmzoo.tasks.features import Feature
+from mmzoo.tasks.tensors import Tensor
 
 RESCALED = {"short": 0.3, "long": 1.7}
 FEW = 6  # samples of these
-LARGE = {"image": (3000, 4000), "audio": (960_000,)}  # pixels; a minute at 16 kHz
 LARGE_FROM = 10  # times the samples' size
 
 
@@ -43,7 +43,7 @@ def other_sizes(samples: Samples, tensors: list[Tensor]) -> dict[str, dict]:
         if tensor.is_text:
             sets[f"{tensor.name} empty"] = one | {tensor.name: np.zeros((1, 1), tensor.dtype)}
             continue
-        for sizes in [(1,) * len(free), LARGE.get(tensor.name, ())]:
+        for sizes in Feature.kinds[tensor.kind].edge_sizes(tensor):
             if len(sizes) == len(free):
                 name = f"{tensor.name} {'x'.join(map(str, sizes))}"
                 value = _resample(one[tensor.name], dict(zip(free, sizes, strict=True)))

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.certify.comparison import compare, usual_scale
 from mmzoo.export.certify.edge_cases.probe_rows import NORMAL, draw_probes
 from mmzoo.export.certify.edge_cases.rounding import round_differently
 from mmzoo.export.certify.preconditions import check_probes_apart, rows_runner
 from mmzoo.export.samples.samples import Samples
 from mmzoo.export.surgery.model_description import keras_reason
+from mmzoo.tasks.tensors import Tensor
 
 REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, ValueError, TypeError)
 STEADY = 0.5  # of the tolerance: what other rounding may move an answer by

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.samples.samples import Samples
+from mmzoo.tasks.tensors import Tensor
 
 FAR = 95.0  # exp(88.8) is infinite in float32
 NEAR = 1e-20  # its square is subnormal: TensorFlow takes it for 0

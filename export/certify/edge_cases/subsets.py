@@ -5,8 +5,8 @@ import itertools
 
 import numpy as np
 
-from mmzoo.export.bundle.tensors import Tensor
 from mmzoo.export.samples.samples import Samples
+from mmzoo.tasks.tensors import Tensor
 
 FEWEST = 32  # samples of a subset: of fewer, one that changes would look like many
 

@@ -214,7 +214,7 @@ class SoundCard extends FileCard {
 
   take(file) {
     this.set(async () => {
-      const rate = this.about.sample_rate;
+      const rate = this.modality.sample_rate;
       const [length] = this.modality.shape;
       const samples = await readSound(file, rate);
       this.empty();

@@ -16,6 +16,7 @@ from mmzoo.data.concept128.dataset import (
     split_sources,
     verify_asset,
 )
+from mmzoo.data.concept128.source import Concept128
 
 __all__ = [
     "ASSET",
@@ -25,6 +26,7 @@ __all__ = [
     "SAMPLE_RATE",
     "SPLITS",
     "TEXT_BYTES",
+    "Concept128",
     "Sources",
     "checksum",
     "class_names",

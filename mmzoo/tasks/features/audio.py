@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from mmzoo.data.media.audio import read_audio
-from mmzoo.tasks.features.feature import Feature, sized
+from mmzoo.tasks.features.feature import Feature
 from mmzoo.tasks.tensors import Tensor
 
-LONG = 60  # seconds
+LONG = 960_000  # samples: a minute at 16 kHz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,17 @@ class Audio(Feature, kind="audio"):
             return cell
         return read_audio(cell, sample_rate=self.sample_rate)
 
-    def draw(self, rng, tensor, count, size):
-        shape = sized(tensor, count, size)
+    @property
+    def drawn_size(self):
+        return self.sample_rate // 2
+
+    def draw(self, rng, tensor, count):
+        shape = self.drawn_shape(tensor, count)
         return np.clip(0.3 * rng.standard_normal(shape), -1, 1).astype(tensor.dtype)
 
-    def edge_sizes(self, tensor):
-        return [(1,), (LONG * self.sample_rate,)] if tensor.free_axes else []
+    @classmethod
+    def edge_sizes(cls, tensor):
+        return [(1,), (LONG,)] if tensor.free_axes else []
 
     def words(self):
         return f"mono samples in [-1, 1] at {self.sample_rate} Hz"

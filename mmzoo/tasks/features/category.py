@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mmzoo.tasks.features.feature import Feature, sized
+from mmzoo.tasks.features.feature import Feature
 from mmzoo.tasks.tensors import Tensor
 
 
@@ -32,8 +32,8 @@ class Category(Feature, kind="category"):
         filled = [0 if value is None else value for value in values]
         return np.array(filled, tensor.dtype).reshape(len(filled), *tensor.shape[1:])
 
-    def draw(self, rng, tensor, count, size):
-        shape = sized(tensor, count, size)
+    def draw(self, rng, tensor, count):
+        shape = self.drawn_shape(tensor, count)
         return rng.integers(0, len(self.values) + 1, shape).astype(tensor.dtype)
 
     def words(self):

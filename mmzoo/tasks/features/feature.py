@@ -54,20 +54,37 @@ class Feature(Described, family="feature"):
         """
         return padded(values, tensor, shape)
 
-    def draw(self, rng: np.random.Generator, tensor: Tensor, count: int, size: int) -> np.ndarray:
+    @property
+    def drawn_size(self) -> int:
+        """Size of each free axis where random values are drawn."""
+        return 16
+
+    def draw(self, rng: np.random.Generator, tensor: Tensor, count: int) -> np.ndarray:
         """Draws random values that the feature can take: `(count, ...)`.
 
         Args:
             rng: Random generator.
-            tensor: What carries it. Free axes get `size`.
+            tensor: What carries it. Free axes get `drawn_size`.
             count: How many.
-            size: Of each free axis.
         """
-        return draw_any(rng, tensor, count, size)
+        return draw_any(rng, tensor, self.drawn_shape(tensor, count))
 
-    def edge_sizes(self, tensor: Tensor) -> list[tuple[int, ...]]:
+    def drawn_shape(self, tensor: Tensor, count: int) -> list[int]:
+        """Shape of what `draw` returns."""
+        return [count, *(self.drawn_size if n is None else n for n in tensor.shape[1:])]
+
+    @classmethod
+    def edge_sizes(cls, tensor: Tensor) -> list[tuple[int, ...]]:
         """Sizes of the free axes at which an artifact is checked besides the samples' own."""
         return [(1,) * len(tensor.free_axes)]
+
+    def completed(self, shape: Sequence[int]) -> "Feature":
+        """The feature, what it leaves open taken from the samples.
+
+        Args:
+            shape: Of one sample.
+        """
+        return self
 
     def words(self) -> str:
         """What a value of it is, for people: "a picture", "mono samples at 16,000 Hz"."""
@@ -78,14 +95,8 @@ class Feature(Described, family="feature"):
         return False
 
 
-def sized(tensor: Tensor, count: int, size: int) -> list[int]:
-    """Shape of `count` samples, where each free axis gets `size`."""
-    return [count, *(size if axis is None else axis for axis in tensor.shape[1:])]
-
-
-def draw_any(rng: np.random.Generator, tensor: Tensor, count: int, size: int) -> np.ndarray:
+def draw_any(rng: np.random.Generator, tensor: Tensor, shape: Sequence[int]) -> np.ndarray:
     """Random values of a dtype: standard normal floats, any byte, zeros and ones otherwise."""
-    shape = sized(tensor, count, size)
     if tensor.dtype == "string":
         raise ValueError(
             f"Expected samples: {tensor.feature!r} takes texts. Pass `samples` (--samples "

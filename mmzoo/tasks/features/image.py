@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mmzoo.data.media.images import IMAGE_FIT, IMAGE_FITS, read_image
-from mmzoo.tasks.features.feature import Feature, draw_any
+from mmzoo.tasks.features.feature import Feature
 from mmzoo.tasks.tensors import Tensor
 
 NONE = "none"  # an image keeps its own size
@@ -59,15 +59,22 @@ class Image(Feature, kind="image"):
             return read_image(cell)
         return read_image(cell, self.size, self.fit)
 
-    def draw(self, rng, tensor, count, size):
-        if tensor.dtype == "uint8":
-            return draw_any(rng, tensor, count, size)
-        shape = [count, *(size if axis is None else axis for axis in tensor.shape[1:])]
-        return rng.integers(0, 256, shape).astype(tensor.dtype)
+    @property
+    def drawn_size(self):
+        return 32
 
-    def edge_sizes(self, tensor):
+    def draw(self, rng, tensor, count):
+        return rng.integers(0, 256, self.drawn_shape(tensor, count)).astype(tensor.dtype)
+
+    @classmethod
+    def edge_sizes(cls, tensor):
         free = tensor.free_axes
         return [(1,) * len(free), *([LARGE] if len(free) == 2 else [])]
+
+    def completed(self, shape):
+        if self.fit == NONE or self.size is not None:
+            return self
+        return dataclasses.replace(self, size=(int(shape[0]), int(shape[1])))
 
     def words(self):
         return "an image"

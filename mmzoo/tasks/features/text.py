@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mmzoo.data.text import encode_text
-from mmzoo.tasks.features.feature import Feature, padded, sized
+from mmzoo.tasks.features.feature import Feature, padded
 from mmzoo.tasks.tensors import Tensor
 
 LETTERS = np.frombuffer(b" abcdefghijklmnopqrstuvwxyz", "uint8")
@@ -33,20 +33,20 @@ class Text(Feature, kind="text"):
         rows = [None if value is None else encode_text([value])[0] for value in values]
         return padded(rows, tensor, shape)
 
-    def draw(self, rng, tensor, count, size):
+    def draw(self, rng, tensor, count):
         if tensor.dtype == "string":
             raise ValueError(
-                f"Expected samples: {self.name!r} takes texts. Pass `samples` (--samples "
-                "FILE.npz)."
+                f"Expected samples: {self.name!r} takes texts. Pass `samples` (--samples FILE.npz)."
             )
-        shape = sized(tensor, count, size)
+        shape = self.drawn_shape(tensor, count)
         rows = LETTERS[rng.integers(0, len(LETTERS), shape)]
         lengths = rng.integers(1, shape[1] + 1, count)
         lengths[0] = shape[1]
         rows[:, 0] = np.maximum(rows[:, 0], ord("a"))
         return np.where(np.arange(shape[1]) < lengths[:, None], rows, 0).astype(tensor.dtype)
 
-    def edge_sizes(self, tensor):
+    @classmethod
+    def edge_sizes(cls, tensor):
         return []  # its edge case is the empty text
 
     def words(self):

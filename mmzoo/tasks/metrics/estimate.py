@@ -41,6 +41,11 @@ def measure(metric: Metric, answers: dict, targets: dict, groups=None) -> dict:
         low, high = wilson_interval(value, count)
     else:
         drawn = _resampled(metric, answers, targets, each, groups, RESAMPLES)
+        if len(drawn) < 0.9 * RESAMPLES:  # as where a resample holds one class alone
+            raise ValueError(
+                f"The metric {metric.name!r} is not defined on {RESAMPLES - len(drawn)} of "
+                f"{RESAMPLES} resamples of these {count} samples. Take more samples."
+            )
         low, high = np.quantile(drawn, [0.025, 0.975])
     return {
         "value": value,
@@ -55,8 +60,9 @@ def compare_values(metric: Metric, actual: dict, expected: dict, targets: dict) 
     Returns:
         `name`, `output`, `keras`, `artifact`, `change` (artifact less keras), `lost` (how much
         worse the artifact is, as `Metric.lost` has it), `error` (standard error of `lost`, of
-        the paired samples), `differ` (how many samples are judged differently; None where single
-        samples are not judged), `interval` of the artifact's value, and `samples`.
+        the paired samples), `differ` (how many samples are judged differently; None where
+        single samples are not judged right or wrong: then there is an `interval` of the
+        artifact's value) and `samples`.
     """
     keras, artifact = (metric.value(answers, targets) for answers in (expected, actual))
     each = [metric.per_sample(answers, targets) for answers in (expected, actual)]
@@ -72,6 +78,10 @@ def compare_values(metric: Metric, actual: dict, expected: dict, targets: dict) 
         error = math.sqrt(float(np.sum(moved**2))) / len(moved)
     else:
         error = float(np.std(_paired(metric, actual, expected, targets)))
+    if found["differ"] is None:
+        drawn = _resampled(metric, actual, targets, each[1], None, PAIRED)
+        drawn = drawn if len(drawn) else np.array([artifact])
+        found["interval"] = [float(end) for end in np.quantile(drawn, [0.025, 0.975])]
     scale = 1.0 if metric.share else max(abs(keras), float(np.finfo("float32").tiny))
     return found | {"error": error / scale}
 
@@ -100,13 +110,7 @@ def _resampled(metric, answers, targets, each, groups, resamples):
             values.append(float(np.mean(each[rows])))
         else:
             values.append(metric.value(_rows(answers, rows), _rows(targets, rows)))
-    kept = np.array([value for value in values if math.isfinite(value)])
-    if len(kept) < 0.9 * len(values):  # as where a resample holds one class alone
-        raise ValueError(
-            f"The metric {metric.name!r} is not defined on {len(values) - len(kept)} of "
-            f"{len(values)} resamples of these {_count(answers)} samples. Take more samples."
-        )
-    return kept
+    return np.array([value for value in values if math.isfinite(value)])
 
 
 def _paired(metric, actual, expected, targets):
