@@ -10,8 +10,10 @@ def about(metrics):
         f"{split}: {', '.join(', '.join(names) for names in each.values())}"
         for split, each in sources.items()
     )
-    tested = metrics["test"]
-    found = ", ".join(f"{name} {value:.3f}" for name, value in tested["accuracy"].items())
+    tested, primary = metrics["test"], metrics["primary"]
+    found = ", ".join(
+        f"{name} {values[primary]['value']:.3f}" for name, values in tested["subsets"].items()
+    )
     return {
         "": f"Names one of {len(concept128.class_names())} everyday concepts from a picture, a "
         f"phrase and a spoken word, or any of them. {metrics['fusion'].capitalize()} fusion, "

@@ -32,9 +32,14 @@ def as_taken(inputs, modalities, tokenizer=None, present=None):
     return taken
 
 
-def predict(model, inputs, modalities, tokenizer, present=None):
-    taken = as_taken(inputs, modalities, tokenizer, present)
-    return model.predict(taken, batch_size=64, verbose=0)["probability"]
+def predictor(model, modalities, tokenizer=None):
+    """`predict` of `mmzoo.evaluation.evaluate` for a model of these modalities."""
+
+    def predict(inputs, present):
+        taken = as_taken(inputs, modalities, tokenizer, present)
+        return model.predict(taken, batch_size=64, verbose=0)
+
+    return predict
 
 
 def with_strings(model, tokenizer):

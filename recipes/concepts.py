@@ -18,25 +18,21 @@ import time
 from pathlib import Path
 
 import keras
-import rich
 import tensorflow as tf
 from keras import layers, ops
 
-from mmzoo import encoders, export, fusion, training
+from mmzoo import encoders, fusion, training
 from mmzoo.data import concept128
-from mmzoo.data.concept128 import stream
-from mmzoo.evaluation.report.summary import print_summary
-from mmzoo.evaluation.report.writer import write_report
+from mmzoo.data.concept128 import Concept128
 from mmzoo.export.bundle.formats import ALL
 from mmzoo.export.bundle.manifest import check_bundle_place
-from mmzoo.export.certify.comparison import accuracy
 from mmzoo.export.convert.quantization import check_choice
 from mmzoo.fusion.presence import subsets_of
-from mmzoo.io.files import beside, write_json
 from mmzoo.io.place_lock import lock_place
 from mmzoo.io.run_place import check_run_place
 from mmzoo.recipes._card import about
-from mmzoo.recipes._concepts_inputs import ENCODERS, as_taken, predict, with_strings
+from mmzoo.recipes._concepts_inputs import ENCODERS, as_taken, predictor, with_strings
+from mmzoo.recipes.common.ship import WRITES, ship
 from mmzoo.training.launch.arguments import pairs, positive_int, some_of
 from mmzoo.training.launch.devices import Devices, add_device_arguments, devices_of
 
@@ -49,28 +45,25 @@ STAGES = {
     "pretrained": [(3, 2e-3, False), (3, 3e-4, True)],
 }
 CLASSES = 128
-WRITES = ("model.keras", "metrics.json", "report.html")  # into --out, beside the bundle
 # Through Whisper's and EfficientNet's layers TFLite's own approximations add up to 1.1e-5.
 TOLERANCE = {"shipped": 1e-5, "scratch": 1e-5, "pretrained": 5e-5}
 
 
-def make_data(modalities, heads, batch_size, seed, tokenizer=None):
+def make_data(source, heads, batch_size, seed, tokenizer=None):
     """Returns a function of the steps done to the endless training stream, and the validation set.
 
     Each has one target a head.
     """
 
-    def targets(inputs, label):
-        one_hot = tf.one_hot(label, CLASSES)
-        return as_taken(inputs, modalities, tokenizer), dict.fromkeys(heads, one_hot)
-
-    sources = concept128.load_sources("train")
+    def training_batch(inputs, targets):
+        one_hot = tf.one_hot(targets["labels"], CLASSES)
+        return as_taken(inputs, source.modalities, tokenizer), dict.fromkeys(heads, one_hot)
 
     def batches(first):
-        return stream.training_stream(sources, batch_size, seed, modalities, first).map(targets)
+        return source.batches("train", batch_size, seed, first).map(training_batch)
 
-    validation = tf.data.Dataset.from_tensor_slices(concept128.draw_samples("validation", 4))
-    return batches, validation.batch(64).map(targets).cache()
+    validation = tf.data.Dataset.from_tensor_slices(source.samples("validation", 4))
+    return batches, validation.batch(64).map(training_batch).cache()
 
 
 def build_model(
@@ -150,7 +143,8 @@ def train(
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05)
     shown = ["fused_accuracy", "val_fused_accuracy"]
     history: dict[str, list] = {}
-    data, validation = make_data(modalities, list(to_train.output), batch_size, seed, tokenizer)
+    source = Concept128(modalities)
+    data, validation = make_data(source, list(to_train.output), batch_size, seed, tokenizer)
     start = time.perf_counter()
     for stage, (planned, highest, fine_tune) in enumerate(STAGES[kind]):
         count = planned if epochs is None else epochs
@@ -181,9 +175,9 @@ def train(
             history.setdefault(key, []).extend(values)
     _, model = build_model(fusion_kind, modalities, kind)  # on one device
     model.set_weights(distributed.get_weights())
-    held_out, labels = concept128.draw_samples("validation")
+    held_out, targets = source.samples("validation")
     held_out = as_taken(held_out, modalities, tokenizer)
-    training.calibrate_experts(model, model.get_layer("experts"), held_out, labels)
+    training.calibrate_experts(model, model.get_layer("experts"), held_out, targets["labels"])
     return model, tokenizer, history, time.perf_counter() - start
 
 
@@ -209,78 +203,38 @@ def _train_and_ship(args, devices):
     metrics: dict = {}
     with devices.others_waiting():
         if devices.chief:
-            metrics = ship(args, trained, devices.strategy.num_replicas_in_sync)
+            metrics = _ship(args, trained, devices.strategy.num_replicas_in_sync)
     return metrics
 
 
-def ship(args, models, replicas) -> dict:
+def _ship(args, models, replicas) -> dict:
     """Evaluates, exports and reports what was trained: dict of subset to what `train` returns."""
-    everything = args.modalities
-    samples = {split: concept128.draw_samples(split) for split in ("validation", "test")}
     trained = {}
     for subset, (model, tokenizer, history, seconds) in models.items():
         planned = sum(args.epochs or stage[0] for stage in STAGES[args.encoders])
+        source = Concept128(subset.split("+"))
+        predict = predictor(model, source.modalities, tokenizer)
         trained[subset] = {
             "seconds": seconds,
             "steps": len(history["loss"]) * args.steps_per_epoch,
             "batch_size": args.batch_size,
             "stopped_early": len(history["loss"]) < planned,
-            **{split: accuracy(predict(model, inputs, subset.split("+"), tokenizer), labels)
-               for split, (inputs, labels) in samples.items()},
-        }  # fmt: skip
-    # The last model read every modality: it is the one that ships, and does without any.
-    metrics = {
-        "recipe": "concepts",
-        "fusion": args.fusion,
-        "encoders": args.encoders,
-        "modalities": list(everything),
-        "seed": args.seed,
-        "replicas": replicas,
-        "parameters": model.count_params(),
-        "train_seconds": seconds,
-        "versions": training.package_versions(),
-        "data": {"name": "concept128", "sha256": concept128.checksum()},
-        "trained": trained,
-        "history": {
-            key: history[key.replace("loss", "fused_loss").replace("accuracy", "fused_accuracy")]
-            for key in ("loss", "accuracy", "val_loss", "val_accuracy")
-        },
-    }
-    for split, (inputs, labels) in samples.items():
-        scores = {
-            s: predict(model, inputs, everything, tokenizer, s) for s in subsets_of(everything)
         }
-        found = {"+".join(subset): accuracy(each, labels) for subset, each in scores.items()}
-        metrics[split] = {"samples": len(labels), "accuracy": found}
-    model = with_strings(model, tokenizer)
-    unproven = args.out / "model.unproven.keras"  # an older run's files stay as they are
-    with beside(unproven) as path:
-        model.save(path)
-    rich.print("Exporting, and checking each artifact in its own runtime …")
-    source = concept128.Concept128(everything)
-    (test, targets), (others, _) = source.samples("test"), source.samples("validation", 2)
-    bundle = export.export_bundle(
-        model,
-        args.out / "bundle",
-        formats=args.formats,
-        task=source.task,
-        samples=export.Samples(test, targets, "concept128/test"),
-        calibration=export.Samples(others, source="concept128/validation"),
-        tolerance=TOLERANCE[args.encoders],
-        quantize=args.quantize,
-        about=about(metrics),
-    )
-    unproven.replace(args.out / "model.keras")
-    with beside(args.out / "metrics.json") as path:
-        write_json(path, metrics)
-    report = write_report(
-        args.out / "report.html", metrics=metrics, inputs={m: inputs[m] for m in everything},
-        labels=labels, probabilities=scores[everything], classes=concept128.class_names(),
-        manifest=bundle.manifest, certificate=bundle.certificate,
+        for split in ("validation", "test"):
+            inputs, targets = source.samples(split)
+            trained[subset][split] = source.task.metrics[0].value(predict(inputs, None), targets)
+    # The last model read every modality: it is the one that ships, and does without any.
+    curves = {
+        key: history[key.replace("loss", "fused_loss").replace("accuracy", "fused_accuracy")]
+        for key in ("loss", "accuracy", "val_loss", "val_accuracy")
+    }
+    return ship(
+        with_strings(model, tokenizer), source, args.out, recipe="concepts", history=curves,
+        seconds=seconds, seed=args.seed, predict=predict, formats=args.formats,
+        quantize=args.quantize, tolerance=TOLERANCE[args.encoders], about=about,
+        more={"fusion": args.fusion, "encoders": args.encoders, "replicas": replicas,
+              "trained": trained},
     )  # fmt: skip
-    print_summary(metrics, bundle.certificate)
-    print(f"Report: {report}")  # not by rich, which would break a long path
-    return metrics
 
 
 def parse(argv):

@@ -20,10 +20,10 @@ from keras import layers
 from mmzoo import __version__, encoders, hub, training
 from mmzoo.data import concept128
 from mmzoo.data.concept128 import stream
-from mmzoo.export.certify.comparison import accuracy
 from mmzoo.hub.publishing import OURS
 from mmzoo.hub.towers import tower_contract
 from mmzoo.io.files import check_replaceable
+from mmzoo.tasks.metrics.classes import accuracy
 from mmzoo.training.launch.arguments import positive_int, some_of
 from mmzoo.training.launch.devices import Devices, add_device_arguments, devices_of
 

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
         model, folder / "run" / "bundle", samples=samples, classes=concept128.class_names()
     )
     present = {f"{name}_present": np.ones(len(samples), bool) for name in inputs}
-    Samples(inputs=samples.inputs | present, labels=samples.labels).save(folder / "samples.npz")
+    Samples(inputs=samples.inputs | present, targets=samples.targets).save(folder / "samples.npz")
     picture = np.zeros((90, 160, 3), "uint8")
     picture[20:70, 40:120] = (200, 30, 40)
     Image.fromarray(picture).save(folder / "apple.png")

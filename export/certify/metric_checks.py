@@ -73,7 +73,7 @@ def _same(stored, found, limit):
         return False
     if found["differ"] is None:  # no single sample is right or wrong
         low, high = found["interval"]
-        room = (high - low) / (2 if limit is not None else 20)
+        room = (high - low) / (2 if limit is not None else 10)
         return abs(stored["artifact"] - found["artifact"]) <= room + ROUNDING
     rows = found["samples"]
     moved = stored["artifact"] * rows

@@ -90,7 +90,7 @@ def plan(manifest: dict) -> dict:
             f"reads. Received: {', '.join(odd) or f'{output}: {scores}'}."
         )
     optional = {tensor.presence_of for tensor in tensors if tensor.presence_of}
-    kinds = {t.feature: CARDS.get(t.kind, "") for t in tensors if not t.presence_of}
+    kinds = {t.feature: _card(t) for t in tensors if not t.presence_of}
     tokens = {tensor.tokens_of for tensor in tensors}
     lacking = [n for n, kind in kinds.items() if n not in optional and (not kind or n in tokens)]
     if lacking or not any(kind and name not in tokens for name, kind in kinds.items()):
@@ -127,6 +127,13 @@ def plan(manifest: dict) -> dict:
         "output": output,
         "classes": answer.classes and list(answer.classes),
     }
+
+
+def _card(tensor):
+    """The card of an input: "picture", "text" or "sound"; "" if a page can't make it."""
+    if tensor.kind == "image" and tensor.dtype != "uint8":
+        return ""
+    return CARDS.get(tensor.kind, "")
 
 
 def _spec(feature):

@@ -98,6 +98,11 @@ def check_arrays(path: str, inputs: dict, targets: dict) -> None:
             f"{path}: {empty[0]!r} is empty, of shape {inputs[empty[0]].shape}. Give it values."
         )
     for name, value in targets.items():
+        if name == LABELS and (len(value) != common or value.dtype.kind not in "biu"):
+            raise ValueError(
+                f"{path}: expected {common} integer labels, of shape ({common},). Received: "
+                f"`labels` as {value.dtype} of shape {value.shape}."
+            )
         if len(value) != common:
             raise ValueError(
                 f"{path}: expected {common} values of the target {name!r}, one a sample. "

@@ -79,6 +79,11 @@ class Samples:
                 object.__setattr__(self, name, value)
 
     @property
+    def labels(self) -> np.ndarray | None:
+        """The target "labels", if there is one."""
+        return self.targets.get(LABELS)
+
+    @property
     def name(self) -> str:
         """What messages call them."""
         return self.path or "`samples`"

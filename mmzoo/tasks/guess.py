@@ -39,9 +39,9 @@ class ModelTask(Task, kind="model"):
 def kind_of(tensor: Tensor) -> str:
     """The kind of the feature that an input most likely carries.
 
-    Text: token ids, strings, and uint8 `(batch, length)`. Image: three colours of uint8, or
-    called `image`. Audio: float32 `(batch, time)` that is called `audio`. Number: a float
-    `(batch,)`. Anything else is an array.
+    Text: token ids, strings, and uint8 `(batch, length)`. Image: three colours of uint8, or of
+    float32 and called `image`. Audio: float32 `(batch, time)` that is called `audio`. Number: a
+    float `(batch,)`. Anything else is an array.
     """
     shape = tensor.shape
     if tensor.tokens_of or tensor.dtype == "string":
@@ -49,7 +49,7 @@ def kind_of(tensor: Tensor) -> str:
     if tensor.dtype == "uint8" and len(shape) == 2:
         return "text"
     colours = len(shape) == 4 and shape[3] == 3
-    if colours and (tensor.dtype == "uint8" or tensor.name == "image"):
+    if colours and (tensor.dtype == "uint8" or (tensor.dtype, tensor.name) == ("float32", "image")):
         return "image"
     if tensor.name == "audio" and tensor.dtype == "float32" and len(shape) == 2:
         return "audio"

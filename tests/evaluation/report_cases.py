@@ -8,21 +8,36 @@ from html.parser import HTMLParser
 import numpy as np
 
 from mmzoo.data import encode_text
+from mmzoo.evaluation.intervals import wilson_interval
 from mmzoo.evaluation.report.writer import write_report
+from mmzoo.tasks import Audio, Classification, Image, Text
 
 CLASSES = [f"class {c}" for c in "ABCDEFGHIJ"]
+
+
+def accuracy(value, samples=60):
+    interval = list(wilson_interval(value, samples))
+    return {"accuracy": {"value": value, "interval": interval, "higher_is_better": True}}
+
+
 METRICS = {
     "recipe": "concepts",
     "fusion": "late",
-    "modalities": ["image", "text", "audio"],
+    "features": ["image", "text", "audio"],
+    "primary": "accuracy",
     "seed": 7,
     "parameters": 1234567,
     "train_seconds": 231.4,
     "versions": {"mmzoo": "0.1.0"},
     "data": {"name": "concept128", "sha256": "5ha"},
     "trained": {"image+text+audio": {"steps": 800, "batch_size": 64, "stopped_early": False}},
-    "validation": {"accuracy": {"image+text+audio": 0.957}},
-    "test": {"samples": 60, "accuracy": {"image+text+audio": 0.9}},
+    "validation": {"metrics": accuracy(0.957), "subsets": {}},
+    "test": {
+        "samples": 60,
+        "metrics": accuracy(0.9),
+        "subsets": {},
+        "baseline": {"accuracy": 0.1},
+    },
     "history": {
         "loss": [2.0, 1.0, 0.5, 0.25],
         "accuracy": [0.2, 0.5, 0.8, 0.9],
@@ -72,10 +87,15 @@ def run(wrong=((0, 1), (6, 0), (7, 2), (12, 3), (18, 4), (24, 5))):
             "text": encode_text([f"phrase {i}." for i in range(60)], 64),
             "audio": audio,
         },
-        "labels": labels,
-        "probabilities": probabilities,
-        "classes": list(CLASSES),
+        "task": task_of(CLASSES),
+        "targets": {"labels": labels},
+        "answers": {"probability": probabilities},
     }
+
+
+def task_of(classes):
+    features = (Image("image"), Text("text"), Audio("audio"))
+    return Classification(features, tuple(classes))
 
 
 def render(folder, arguments):

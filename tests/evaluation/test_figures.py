@@ -8,6 +8,9 @@ import pytest
 
 from mmzoo.evaluation.intervals import wilson_interval
 from mmzoo.evaluation.report import figures
+from mmzoo.tasks import Accuracy
+
+ACCURACY = Accuracy("probability", "labels")
 
 
 @pytest.mark.parametrize("accuracy, samples", [(0.0, 8), (0.25, 8), (0.951171875, 1024), (1.0, 3)])
@@ -36,14 +39,18 @@ def test_wilson_interval_refuses(accuracy, samples):
     ],
 )
 def test_best_epoch(history, expected):
-    assert figures.best_epoch(history) == expected
+    assert figures.best_epoch(history, ACCURACY) == expected
 
 
 def test_curves_with_gaps_one_epoch_or_none_leave_no_global_state():
     before = dict(matplotlib.rcParams)
-    assert "best epoch" not in figures.learning_curve({"loss": [1.0, float("nan"), 0.5]}, "loss")
-    assert "best epoch 1" in figures.learning_curve({"loss": [1.0], "val_loss": [2.0]}, "loss")
-    assert figures.learning_curve({"loss": [1.0], "accuracy": []}, "accuracy") == ""
+    assert "best epoch" not in figures.learning_curve(
+        {"loss": [1.0, float("nan"), 0.5]}, "loss", ACCURACY
+    )
+    assert "best epoch 1" in figures.learning_curve(
+        {"loss": [1.0], "val_loss": [2.0]}, "loss", ACCURACY
+    )
+    assert figures.learning_curve({"loss": [1.0], "accuracy": []}, "accuracy", ACCURACY) == ""
     assert dict(matplotlib.rcParams) == before
 
 

@@ -5,7 +5,18 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from report_cases import CLASSES, METRICS, Tags, certificate, check, render, run, section, words
+from report_cases import (
+    CLASSES,
+    METRICS,
+    Tags,
+    accuracy,
+    certificate,
+    check,
+    render,
+    run,
+    section,
+    words,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,51 +44,54 @@ def test_title_says_what_was_run(page):
     head = words(page.split("<h2>")[0])
     assert "concepts late fusion of image, text, audio 90.0 %" in head
     # By hand, Wilson's formula for 54 of 60.
-    assert "of 60 test samples right (54); 95 % interval 79.9 % to 95.3 %" in head
-    assert "Always answering the commonest class gives 10.0 %" in head
+    assert "accuracy on 60 test samples (54 right); 95 % interval 79.9 % to 95.3 %" in head
+    assert "An answer that looks at no input gives 10.0 %" in head
     for fact in ("1,234,567", "3 min 51 s", "Seed 7", "concept128", "5ha", "mmzoo 0.1.0"):
         assert fact in head
-    assert "Two accuracies" not in head and "not recorded" not in head
+    assert "Two values" not in head and "not recorded" not in head
 
 
 def test_missing_records_are_named(tmp_path):
     arguments = run()
-    kept = ("recipe", "modalities", "test")
+    kept = ("recipe", "test")
     arguments["metrics"] = {name: METRICS[name] for name in kept}
     page = render(tmp_path, arguments)
-    assert words(page.split("<h2>")[0]).count("not recorded") == 7
+    assert words(page.split("<h2>")[0]).count("not recorded") == 6
     assert "recorded no history" in page and "No certificate was given" in page
 
 
 @pytest.mark.parametrize("recorded, shown", [(0.9, False), (0.917, False), (0.95, True)])
 def test_two_accuracies_are_not_hidden(tmp_path, recorded, shown):
     arguments = run()
-    arguments["metrics"]["test"]["accuracy"] = {"image+text+audio": recorded}
-    assert ("Two accuracies" in render(tmp_path, arguments)) is shown
+    arguments["metrics"]["test"]["metrics"] = accuracy(recorded)
+    assert ("Two values" in render(tmp_path, arguments)) is shown
 
 
 def test_curves_mark_the_best_epoch_of_both(page):
     curves = section(page, "Learning curves")
     assert "best epoch 3: 0.600" in curves and "best epoch 3: 0.750" in curves
-    assert curves.count("</svg>") == 2 and "highest validation accuracy" in curves
+    assert curves.count("</svg>") == 2 and "the best accuracy on the" in curves
     assert curves.count("var(--accent)") >= 2 and curves.count("var(--second)") >= 2
     assert not re.search(r"(?:fill|stroke): #", curves)  # a fixed colour is lost in one mode
 
 
 def test_one_subset_is_named_and_several_are_compared(tmp_path, page):
-    part = section(page, "Modalities")
-    assert "One subset was run: image+text+audio" in words(part) and 'class="bar' not in part
-    assert "90.0 % 79.9 % – 95.3 % 95.7 % " in words(part)
+    assert "accuracy 90.0 % 79.9 % – 95.3 % 10.0 % 95.7 % higher" in words(section(page, "Metrics"))
+    part = section(page, "Features")
+    assert "with all of its features: image, text, audio" in words(part)
+    assert 'class="bar' not in part
     assert "image+text+audio 800 64 – no" in words(part)  # no time on record
     arguments = run()
-    arguments["metrics"]["test"]["accuracy"] = {"image": 0.5, "image+text+audio": 0.9}
-    part = section(render(tmp_path, arguments), "Modalities")
-    assert "One subset" not in part and part.count('<span class="bar ') == 2
+    subsets = {"image": accuracy(0.5), "image+text+audio": accuracy(0.9)}
+    arguments["metrics"]["test"]["subsets"] = subsets
+    part = section(render(tmp_path, arguments), "Features")
+    assert "all of its features" not in part and part.count('<span class="bar ') == 2
     assert "width:50.00%" in part and "width:90.00%" in part
     assert "image 50.0 % 37.7 % – 62.3 % – " in words(part)
     assert "Trained for these" not in words(part)  # but one model
     arguments["metrics"]["trained"]["image"] = {"test": 0.55, "seconds": 61}
-    part = section(render(tmp_path, arguments), "Modalities")
+    arguments["metrics"]["trained"]["image+text+audio"]["test"] = 0.9
+    part = section(render(tmp_path, arguments), "Features")
     assert "Trained for these" in words(part)
     assert "image 50.0 % 37.7 % – 62.3 % – 55.0 %" in words(part)
     assert "image – – 1 min 1 s –" in words(part)
@@ -114,7 +128,7 @@ def test_the_artifacts_answer_for_every_subset(tmp_path):
 
 def test_confusions_are_counted_and_sorted(tmp_path):
     arguments = run([(0, 1), (12, 3), (13, 3), (14, 3), (20, 9), (21, 9)])
-    arguments["probabilities"][13, 3] = 0.95
+    arguments["answers"]["probability"][13, 3] = 0.95
     part = section(render(tmp_path, arguments), "Most confused classes")
     assert "6 samples were wrong, in 3 different pairs" in words(part)
     assert re.findall(r"(class \w) → (class \w) (\d) of 6", words(part)) == [
@@ -189,7 +203,7 @@ def test_few_wrong_samples_and_a_true_class_far_down(tmp_path):
     assert page.count('class="sample wrong"') == 1 and page.count('class="sample right"') == 8
     assert "The true class is at rank 10, with 2.0 %" in words(page)
     assert "8 right and 1 wrong" in words(page)
-    few = {name: value[:7] for name, value in arguments["inputs"].items()}
-    part = {"inputs": few, "labels": arguments["labels"][:7]}
-    page = render(tmp_path, {**arguments, **part, "probabilities": arguments["probabilities"][:7]})
+    for side in ("inputs", "targets", "answers"):
+        arguments[side] = {name: value[:7] for name, value in arguments[side].items()}
+    page = render(tmp_path, arguments)
     assert page.count('class="sample right"') == 7  # from two classes: the rest is filled up

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_cases import CLASSES, Tags, certificate, render, run, words
+from report_cases import CLASSES, Tags, certificate, render, run, task_of, words
 
 from mmzoo.data import encode_text
 from mmzoo.evaluation.report.writer import write_report
@@ -47,7 +47,7 @@ def test_untrusted_text_is_escaped(tmp_path, where):
     if where == "text":
         arguments["inputs"]["text"] = encode_text([EVIL] * 60)
     elif where == "class":
-        arguments["classes"] = [f"{EVIL}{i}" for i in range(10)]
+        arguments["task"] = task_of(f"{EVIL}{i}" for i in range(10))
     elif where == "version":
         metrics["versions"] = {EVIL: "1"}
     elif where == "breach":
@@ -62,7 +62,7 @@ def test_untrusted_text_is_escaped(tmp_path, where):
 def test_directions_controls_and_surrogates_stay_in_their_place(tmp_path):
     arguments = run()
     arguments["inputs"]["text"] = encode_text(["مفتاح \u202eevil \x07"] * 60)
-    arguments["classes"] = ["\ud800 half", "w" * 500, *CLASSES[2:]]
+    arguments["task"] = task_of(["\ud800 half", "w" * 500, *CLASSES[2:]])
     page = render(tmp_path, arguments)
     assert '<bdi dir="auto">مفتاح \ufffdevil \ufffd</bdi>' in page
     assert '<bdi dir="auto">? half</bdi>' in page
@@ -78,25 +78,29 @@ def put(name, value):
     return lambda arguments: arguments["inputs"].update({name: value})
 
 
-def spoil(name, value):
-    return lambda arguments: arguments[name].__setitem__((3,), value)
+def spoil(side, name, value):
+    return lambda arguments: arguments[side][name].__setitem__((3,), value)
 
 
 @pytest.mark.parametrize(
     "spoiled, message",
     [
-        (spoil("probabilities", np.nan), r"finite and in \[0, 1\]. Received: nan in row 3"),
-        (spoil("probabilities", np.inf), r"finite and in \[0, 1\]. Received: inf in row 3"),
-        (spoil("probabilities", -4.0), r"finite and in \[0, 1\]. Received: -4.0 in row 3"),
-        (change(probabilities=np.zeros((60, 9))), r"of shape \(60, 10\).*shape \(60, 9\)"),
-        (change(labels=np.zeros(60)), "at least one int. Received: float64"),
-        (change(labels=np.zeros(0, int), probabilities=np.zeros((0, 10))), "at least one int"),
-        (spoil("labels", 10), r"lie in \[0, 10\). Received: labels from 0 to 10"),
-        (spoil("labels", -1), r"lie in \[0, 10\). Received: labels from -1 to 9"),
+        (spoil("answers", "probability", np.nan), "must be finite. Received: nan in row 3"),
+        (spoil("answers", "probability", np.inf), "must be finite. Received: inf in row 3"),
+        (change(answers={"probability": np.zeros((60, 9))}), "can't hold scores. .*60, 9"),
+        (change(answers={}), "and the answers probability. Received: labels and "),
+        (change(targets={}), "Expected the targets labels and the answers"),
+        (change(targets={"labels": np.zeros(60)}), "expected 60 integer labels.*float64"),
+        (change(targets={"labels": np.zeros(59, int)}), r"the same samples.* \[59, 60\] of them"),
+        (spoil("targets", "labels", 10), "from 0 to 9, a class each. Received: 10 in sample 3"),
+        (spoil("targets", "labels", -1), "from 0 to 9, a class each. Received: -1 in sample 3"),
         (put("video", np.zeros(60)), "among .*'image'.* Received: 'video'"),
-        (put("image", np.zeros((60, 8, 8, 3))), r"\['image'\]` must be uint8 of rank 4"),
-        (put("image", np.zeros((60, 8, 8, 1), "uint8")), "in RGB. Received: .*8, 1"),
-        (put("text", np.zeros((59, 8), "uint8")), "60 samples. Received: .*59, 8"),
+        (put("image", np.zeros((60, 8, 8, 3))), r"\['image'\]` must hold an image"),
+        (
+            put("image", np.zeros((60, 8, 8, 1), "uint8")),
+            "an image a sample. Received: .*8, 1",
+        ),
+        (put("text", np.zeros((59, 8), "uint8")), r"the same samples.* \[59, 60\]"),
         (put("audio", np.full((60, 8), np.nan, "float32")), "finite samples. Received: 8 of 8"),
     ],
 )

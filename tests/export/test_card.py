@@ -2,27 +2,26 @@
 
 import copy
 
+from manifests import declared
+
 from mmzoo.export.bundle.model_card import artifacts_table, model_card
 
-MANIFEST = {
+MANIFEST = declared({
     "model": "small",
     "inputs": [
         {"name": "image", "dtype": "uint8", "shape": [None, None, None, 3]},
         {"name": "image_present", "dtype": "bool", "shape": [None], "presence_of": "image"},
     ],
     "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 7]}],
-    "text": "UTF-8 bytes, zero padded",
-    "audio": {"sample_rate": 16_000},
-    "image_fit": {"image": {"fit": "crop", "size": [48, 64]}},
-}
-METRIC = {"artifact": 0.75, "keras": 0.8, "change": -0.05}
+}, [f"c{k}" for k in range(7)], "crop", (48, 64))  # fmt: skip
+METRIC = {"name": "accuracy", "samples": 1024, "artifact": 0.75, "keras": 0.8, "change": -0.05}
 CERTIFICATE = {
     "tolerance": 1e-5,
     "samples": {"source": "file", "count": 1024},
     "formats": {
         "tflite-int8": {
             "runtime": "ai-edge-litert 2.3.0", "bytes": 2_512_345, "latency_ms": {"1": 1.25},
-            "metric": METRIC, "subsets": {"nothing": {**METRIC, "keras": 0.125}},
+            "metric": METRIC, "subsets": {"nothing": {**METRIC, "keras": 0.125, "samples": 128}},
             "checks": [
                 {"max_abs": 0.25, "sizes": "samples", "samples": 1024},
                 {"max_abs": 0.5, "sizes": "nothing", "samples": 128},
@@ -40,7 +39,10 @@ def test_the_card_says_what_was_measured_and_what_nobody_stated():
     assert "| `image` | in | uint8 | (any, any, any, 3) |" in card
     assert "| `probability` | out | float32 | (any, 7) |" in card
     assert "May be absent: image." in card
-    assert "`image` (crop): a picture of another size is cut to the proportions of 48 x 64" in card
+    assert (
+        "`image`: an image, RGB from 0 to 255, one of another size is cut to the proportions of"
+        in card
+    )
     assert "the size of the samples; the model itself takes any." in card
     row = "| tflite-int8 | ai-edge-litert 2.3.0 | 2.5 | 1.2 | 0.750 | -0.050 | 5.0e-01 |"
     assert row in card and row == artifacts_table(CERTIFICATE)[-1]

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from manifests import declared
 
 from mmzoo.export.demo import command, server, vendor
 from mmzoo.export.demo.plan import TOKENS, plan, read_demo
@@ -25,13 +26,12 @@ def present(of):
 
 
 def manifest_of(*inputs, **changes):
-    return {
-        "model": "small", "inputs": list(inputs), "classes": ["a", "b"],
+    manifest = {
+        "model": "small", "inputs": list(inputs),
         "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 2]}],
-        "audio": {"sample_rate": 16_000},
         "samples": {"shapes": {t["name"]: [5] * (len(t["shape"]) - 1) for t in inputs}},
-        "image_fit": {"image": {"fit": "pad", "size": [5, 5]}} if IMAGE in inputs else {},
     } | changes  # fmt: skip
+    return declared(manifest, ["a", "b"], "pad", (5, 5))
 
 
 # What the page is told
@@ -46,7 +46,7 @@ def test_the_page_is_told_each_modality_by_name():
     assert [(t["name"], t["source"], t["presence_of"]) for t in told["tensors"][2:4]] == [
         ("audio", "audio", ""), ("text_present", "text", "text"),
     ]  # fmt: skip
-    assert told["output"] == "probability" and told["sample_rate"] == 16_000
+    assert told["output"] == "probability" and told["modalities"][2]["sample_rate"] == 16_000
 
 
 def test_token_ids_close_the_text_and_numbers_are_left_out_where_the_model_can_do_without():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from browser import NEEDED, open_browser, opened
+from manifests import declared
 from PIL import Image
 
 from mmzoo.data import encode_text, read_audio, read_image
@@ -22,12 +23,11 @@ PHRASE = "clé, ключ 🔑"
 def page(tmp_path_factory):
     """A page without a model: it tells so, and its modules can be asked all the same."""
     text = {"name": "text", "dtype": "uint8", "shape": [None, None]}
-    model = plan({
-        "model": "none", "inputs": [text], "classes": ["a", "b"],
+    model = plan(declared({
+        "model": "none", "inputs": [text],
         "outputs": [{"name": "probability", "dtype": "float32", "shape": [None, 2]}],
-        "audio": {"sample_rate": 16_000}, "samples": {"shapes": {"text": [5]}},
-        "image_fit": {},
-    }) | {"bytes": 0}  # fmt: skip
+        "samples": {"shapes": {"text": [5]}},
+    }, ["a", "b"])) | {"bytes": 0}  # fmt: skip
     artifact = tmp_path_factory.mktemp("media") / "model.onnx"
     artifact.write_bytes(b"no model")
     with open_browser() as made, opened(made, model, artifact):

@@ -16,6 +16,7 @@ from mmzoo.export.embed import embed_corpus, load_embeddings
 from mmzoo.export.embed.output_rule import describe_embedding
 from mmzoo.export.samples.samples import Samples
 from mmzoo.export.surgery.model_description import describe
+from mmzoo.tasks import guess_task
 
 pytest.importorskip("apache_beam", reason="pip install mmzoo[beam]")
 FORMATS = ("saved_model", "tflite", "onnx")
@@ -191,8 +192,8 @@ def test_another_rule_in_the_same_folder_is_refused(bundle, rows, tmp_path, monk
 
 def rule(model, classes=None, answers=None):
     inputs, outputs = describe(model)
-    manifest = describe_signatures("", inputs, outputs)["portable"] | {"classes": classes}
-    return describe_embedding(model, manifest, answers or {})
+    manifest = describe_signatures("", inputs, outputs)["portable"]
+    return describe_embedding(model, manifest, guess_task(inputs, outputs, classes), answers or {})
 
 
 def test_what_a_vector_is():

@@ -16,10 +16,11 @@ from mmzoo import export
 from mmzoo.data import read_image
 from mmzoo.data.media.images import IMAGE_FITS
 from mmzoo.export.bundle.manifest import load_bundle
-from mmzoo.export.inference.image_fit import choose_fit, describe_image_fit, fit_of
+from mmzoo.export.bundle.task_choice import choose_fit, choose_task
 from mmzoo.export.inference.prediction import predict_sample
 from mmzoo.export.samples.samples import Samples
 from mmzoo.export.surgery.image_decoding import decode_pictures
+from mmzoo.tasks import Task, Tensor, features
 
 SIZE = (6, 6)
 
@@ -71,9 +72,10 @@ def expected(fit, path):
 def test_predict_and_embed_do_what_the_manifest_says(bundles, wide, tmp_path, fit):
     bundle = bundles[fit]
     size = None if fit == "none" else [6, 6]
-    assert bundle.manifest["image_fit"] == {"image": {"fit": fit, "size": size}}
+    [image] = bundle.manifest["task"]["features"]
+    assert image == {"kind": "image", "name": "image", "size": size, "fit": fit}
     answer = expected(fit, wide)
-    rows = predict_sample(bundle.path, "onnx", {"image": wide})
+    rows = predict_sample(bundle.path, "onnx", {"image": wide})["probability"]
     scores = {row["class"]: row["score"] for row in rows}
     dark, bright = answer["probability"].numpy()[0]
     assert scores == pytest.approx({"dark": dark, "bright": bright}, abs=1e-5)
@@ -95,7 +97,8 @@ def test_a_black_picture_is_black_to_a_model_of_ones_own(bundles, tmp_path):
     Image.new("RGB", (200, 50)).save(tmp_path / "black.png")
     share = {}
     for fit in (*IMAGE_FITS, "none"):
-        rows = predict_sample(bundles[fit].path, "onnx", {"image": tmp_path / "black.png"})
+        given = {"image": tmp_path / "black.png"}
+        rows = predict_sample(bundles[fit].path, "onnx", given)["probability"]
         share[fit] = {row["class"]: row["score"] for row in rows}["dark"]
     assert share["stretch"] == share["crop"] == share["none"] == pytest.approx(0.5)
     assert share["pad"] < 0.1  # white, most of it
@@ -103,48 +106,53 @@ def test_a_black_picture_is_black_to_a_model_of_ones_own(bundles, tmp_path):
 
 def test_the_card_the_samples_and_the_manifest_say_it(bundles):
     words = {
-        "stretch": "`image` (stretch): a picture of another size is scaled to 6 x 6, whatever",
-        "pad": "(pad): a picture of another size is scaled to fit into 6 x 6 in its proportions",
-        "crop": "(crop): a picture of another size is cut to the proportions of 6 x 6",
-        "none": "`image` (none): each picture is taken as it is, in its own size.",
+        "stretch": "`image`: an image, RGB from 0 to 255, one of another size is scaled to 6 x 6",
+        "pad": "one of another size is scaled to fit into 6 x 6 in its proportions",
+        "crop": "one of another size is cut to the proportions of 6 x 6",
+        "none": "`image`: an image, RGB from 0 to 255, taken as it is, in its own size.",
     }
     for fit, bundle in bundles.items():
         assert words[fit] in (bundle.path / "MODEL_CARD.md").read_text()
-        with np.load(bundle.path / "samples.npz") as archive:
-            assert str(archive["image_fit"]) == fit
-        assert fit_of(load_bundle(bundle.path).manifest).fit == fit
+        assert Task.from_json(load_bundle(bundle.path).manifest["task"]).feature("image").fit == fit
 
 
 def test_who_says_the_fit():
-    assert choose_fit(None, "", True) == "pad"  # Concept-128
-    assert choose_fit(None, "", False) == "stretch"
-    assert choose_fit(None, "crop", False) == choose_fit("crop", "", True) == "crop"
+    assert choose_fit(None, "") == "stretch"
+    assert choose_fit(None, "crop") == choose_fit("crop", "") == "crop"
     with pytest.raises(ValueError, match="that of the samples, 'pad'. Received: image_fit='crop'"):
-        choose_fit("crop", "pad", False)
+        choose_fit("crop", "pad")
     for given in [("cover", ""), (None, "cover")]:
         with pytest.raises(ValueError, match="must be one of .*'none'.*Received: image_fit='cov"):
-            choose_fit(*given, False)
-    fixed = {"name": "image", "dtype": "uint8", "shape": [None, 8, 9, 3]}
-    free = {"name": "photo", "dtype": "uint8", "shape": [None, None, None, 3]}
-    other = {"name": "text", "dtype": "uint8", "shape": [None, None]}
-    shapes = {"image": [8, 9, 3], "photo": [4, 5, 3], "text": [3]}
-    assert describe_image_fit([fixed, free, other], shapes, "crop") == {
-        "image": {"fit": "crop", "size": [8, 9]}, "photo": {"fit": "crop", "size": [4, 5]},
-    }  # fmt: skip
+            choose_fit(*given)
+    fixed = Tensor("image", "uint8", (None, 8, 9, 3), kind="image")
+    free = Tensor("photo", "uint8", (None, None, None, 3), kind="image")
+    other = Tensor("text", "uint8", (None, None), kind="text")
+    given = Samples({
+        "image": np.zeros((20, 8, 9, 3), "uint8"), "photo": np.zeros((20, 4, 5, 3), "uint8"),
+        "text": np.ones((20, 3), "uint8"),
+    })  # fmt: skip
+    task = choose_task(None, [fixed, free, other], [], given, image_fit="crop")
+    assert task.features == (
+        features.Image("image", (8, 9), "crop"), features.Image("photo", (4, 5), "crop"),
+        features.Text("text"),
+    )  # fmt: skip
     with pytest.raises(ValueError, match="takes pictures of any size. Received: 'image' of shape"):
-        describe_image_fit([free, fixed], shapes, "none")
+        choose_task(None, [free, fixed], [], given, image_fit="none")
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda m: m.pop("image_fit"),
-        lambda m: m["image_fit"].clear(),
-        lambda m: m["image_fit"]["image"].update(fit="cover"),
-        lambda m: m["image_fit"]["image"].update(size=[7, 6]),
-        lambda m: m["image_fit"]["image"].update(size=[6]),
-        lambda m: m["image_fit"]["image"].update(size=None),
-        lambda m: m["image_fit"]["image"].update(fit="none", size=None),
+        lambda m: m.pop("task"),
+        lambda m: m["task"]["features"].clear(),
+        lambda m: m["task"]["features"][0].update(fit="cover"),
+        lambda m: m["task"]["features"][0].update(size=[7, 6]),
+        lambda m: m["task"]["features"][0].update(size=[6]),
+        lambda m: m["task"]["features"][0].update(kind="text"),
+        lambda m: m["task"]["features"][0].update(kind="smell"),
+        lambda m: m["task"]["features"][0].update(fit="none", size=None),
+        lambda m: m["task"]["answers"][0].update(classes=["one"]),
+        lambda m: m["task"].update(more=1),
         lambda m: m.pop("embedding"),
         lambda m: m["embedding"].update(default=["other"]),
         lambda m: m["embedding"]["outputs"].pop("colour"),
@@ -177,7 +185,7 @@ def test_the_savedmodel_brings_files_to_size_as_python_does(fit):
 
 def test_predict_says_what_is_wrong_with_what_it_is_given(bundles, wide, tmp_path):
     path = bundles["stretch"].path
-    assert len(predict_sample(path, "onnx", {"image": wide}, top=500)) == 2
+    assert len(predict_sample(path, "onnx", {"image": wide}, top=500)["probability"]) == 2
     for top in (0, -1):
         with pytest.raises(ValueError, match=f"`top` must be a positive int. Received: top={top}"):
             predict_sample(path, "onnx", {"image": wide}, top=top)

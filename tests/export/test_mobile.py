@@ -14,6 +14,7 @@ import tree_sitter_kotlin
 import tree_sitter_swift
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import encode, number_types, table
+from manifests import declared
 
 from mmzoo.data.media.images import IMAGE_FITS
 from mmzoo.export.convert.tflite_metadata import put_metadata
@@ -61,18 +62,19 @@ def build():
     return keras.Model(taken, outputs, name="phone")
 
 
+CLASSES = ["red", "green", "blue"]
+
+
 def manifest_of(model, **entries):
     inputs, outputs = describe(model)
     shapes = {"image": [6, 4, 3], "text": [5], "audio": [9], "grid": [2, 3], "numbers": [4]}
-    return {
-        "mmzoo": "1.0", "model": model.name, "classes": ["red", "green", "blue"],
+    manifest = {
+        "mmzoo": "1.0", "model": model.name,
         "inputs": [t.to_json() for t in inputs], "outputs": [t.to_json() for t in outputs],
-        "text": "UTF-8 bytes, zero padded",
-        "audio": {"sample_rate": 16_000, "channels": 1, "range": [-1, 1]},
         "samples": {"shapes": {t.name: shapes.get(t.name, []) for t in inputs}},
-        "image_fit": {"image": {"fit": "none", "size": None}},
         "formats": {"tflite": {"path": "tflite/model.tflite"}}, **entries,
     }  # fmt: skip
+    return declared(manifest, CLASSES, "none")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def exported(tmp_path_factory):
         path = folder / name / "model.tflite"
         before[name] = folder / f"{name}.before"
         shutil.copy(path, before[name])
-        put_metadata(path, manifest, "probability")
+        put_metadata(path, manifest)
     write_mobile(folder, manifest)
     assert plain.exists()
     return folder, manifest, before
@@ -186,7 +188,7 @@ def test_metadata_says_what_the_manifest_says(exported):
     [labels] = by_name["probability"].children(6)
     assert labels.text(0) == "labels.txt" and labels.number(2, number_types.Int8Flags) == 2
     with zipfile.ZipFile(path) as archive:
-        assert archive.read("labels.txt").decode().split() == manifest["classes"]
+        assert archive.read("labels.txt").decode().split() == CLASSES
 
 
 @pytest.mark.parametrize("file", LANGUAGES)
@@ -203,16 +205,14 @@ def test_the_code_parses_and_names_every_tensor(exported, file):
             assert f'"{tensor["name"]}"' in text
     runtime = Runtime(folder / "tflite/model.tflite", "portable")
     assert set(runtime.inputs) == {tensor["name"] for tensor in manifest["inputs"]}
-    assert (folder / "mobile/labels.txt").read_text().split() == manifest["classes"]
+    assert (folder / "mobile/labels.txt").read_text().split() == CLASSES
 
 
 def write_fits(folder, manifest):
     """The classes of a bundle a fit, each in its folder."""
     for fit in IMAGE_FITS:
         (folder / fit).mkdir()
-        write_mobile(
-            folder / fit, manifest | {"image_fit": {"image": {"fit": fit, "size": [6, 4]}}}
-        )
+        write_mobile(folder / fit, declared(manifest, CLASSES, fit, (6, 4)))
         yield fit, folder / fit / "mobile"
 
 

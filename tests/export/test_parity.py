@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from mmzoo.export.certify.comparison import accuracy, compare
+from mmzoo.export.certify.comparison import compare
+from mmzoo.tasks import Scores
+from mmzoo.tasks.metrics.classes import accuracy
 
+SCORES = Scores("y")
 RNG = np.random.default_rng(0)
 EXPECTED = RNG.random((6, 4), "float32")
 
 
 def test_equal_arrays_hold():
-    difference = compare(EXPECTED.copy(), EXPECTED, decision=True)
+    difference = compare(EXPECTED.copy(), EXPECTED, answer=SCORES)
     assert difference.holds
     assert difference.max_abs == difference.mean_abs == difference.scale_relative == 0
     assert difference.agreement == 1
@@ -51,12 +54,12 @@ def test_shape_and_dtype_must_agree():
 def test_another_winner_is_a_breach_unless_both_entries_may_have_moved_that_far():
     expected = np.array([[0.5, 0.3], [0.5, 0.5 - 1e-7]], "float32")
     swapped = expected[:, ::-1].copy()
-    assert compare(swapped[1:], expected[1:], decision=True).holds
-    difference = compare(swapped, expected, tolerance=0.25, decision=True)
+    assert compare(swapped[1:], expected[1:], answer=SCORES).holds
+    difference = compare(swapped, expected, tolerance=0.25, answer=SCORES)
     assert difference.agreement == 1  # a lead of 0.2, a scale of 0.5: each may move by 0.125
-    difference = compare(swapped, expected, tolerance=0.19, decision=True)
+    difference = compare(swapped, expected, tolerance=0.19, answer=SCORES)
     assert difference.agreement == 0.5
-    assert "top-1 agrees on 50.00%" in difference.breaches[-1]
+    assert "50.00% of the decisions agree only" in difference.breaches[-1]
 
 
 def test_two_entries_that_each_move_by_less_than_the_tolerance_may_change_places():
@@ -66,14 +69,14 @@ def test_two_entries_that_each_move_by_less_than_the_tolerance_may_change_places
         expected = rng.standard_normal((200, 10)).astype("float32")
         room = 0.99e-3 * np.abs(expected).max()
         actual = (expected + rng.uniform(-room, room, expected.shape)).astype("float32")
-        refused += not compare(actual, expected, 1e-3, decision=True).holds
+        refused += not compare(actual, expected, 1e-3, answer=SCORES).holds
     assert refused == 0
 
 
 def test_only_a_decision_is_asked_for_its_largest_entry():
     expected = np.array([[0.5, 0.3]], "float32")
     assert compare(expected[:, ::-1], expected, tolerance=None).agreement is None
-    assert compare(expected[:, ::-1], expected, None, decision=True).agreement == 0
+    assert compare(expected[:, ::-1], expected, None, answer=SCORES).agreement == 0
 
 
 @pytest.mark.parametrize(
@@ -119,4 +122,4 @@ def test_ids_and_counts_must_be_equal():
 def test_accuracy_counts_nan_rows_as_wrong():
     scores = np.array([[0.1, 0.9], [0.8, 0.2], [np.nan, 1.0]])
     assert accuracy(scores, np.array([1, 1, 1])) == 1 / 3
-    assert accuracy(scores, np.array([1, 0, -1])) == 1  # -1 is what "no answer" is called
+    assert accuracy(scores[:2], np.array([1, 0])) == 1

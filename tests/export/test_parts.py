@@ -17,6 +17,7 @@ from mmzoo.export.surgery import extra_signatures
 from mmzoo.export.surgery.encoders import split_towers
 from mmzoo.export.surgery.extra_signatures import explain, find_parts
 from mmzoo.export.testing.layer_checks import dtype_policy
+from mmzoo.tasks import Image
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def run(path, signature, inputs):
 
 
 def test_parts_have_the_names_of_what_they_carry():
-    found = find_parts(build(), (), SIZE)
+    found = find_parts(build(), (), [Image("image", SIZE)])
     names = {
         key: ([t.name for t in part.inputs], [t.name for t in part.outputs])
         for key, part in found.items()
@@ -94,7 +95,7 @@ def test_fuse_is_not_exported_without_the_encoders_it_is_proven_with(tmp_path):
 def test_parts_of_half_precision_give_float32(tmp_path):
     with dtype_policy("mixed_float16"):
         model = build()
-    found = find_parts(model, (), SIZE)
+    found = find_parts(model, (), [Image("image", SIZE)])
     parts_of_it = [p for name, p in found.items() if name != "encoded"]
     floats = {t.dtype for part in parts_of_it for t in (*part.inputs, *part.outputs)}
     assert "float16" not in floats and "float32" in floats
@@ -113,7 +114,7 @@ def test_shapes_are_those_of_the_whole_model():
     flat = layers.Dense(2, name="each")(made["tokens"])
     joined = layers.Concatenate(name="joined")([layers.Flatten()(flat), numbers])
     model = keras.Model([image, numbers], [layers.Dense(2, name="y")(joined)])
-    found = find_parts(model, (), None)
+    found = find_parts(model)
     assert found["encode_image"].outputs[0].shape == (None, 6, 5)
     assert [tensor.name for tensor in found["fuse"].outputs] == ["y"]
 
@@ -248,7 +249,9 @@ def test_a_part_that_answers_otherwise_is_a_breach(tmp_path, monkeypatch, signat
 
 def test_a_part_that_is_missing_is_a_breach(exported):
     _, path = exported
-    entries = {k: part.to_json() for k, part in find_parts(build(), (), SIZE).items()}
+    entries = {
+        k: part.to_json() for k, part in find_parts(build(), (), [Image("image", SIZE)]).items()
+    }
     entries["encode_smell"] = entries["encode_text"]
     reference = {key: {} for key in (*entries, "samples")}
     given = Samples(every_input())

@@ -9,20 +9,21 @@ from keras import layers
 
 from mmzoo.export import Samples, export_bundle
 from mmzoo.export.embed import embed_corpus, load_embeddings
-from mmzoo.export.inference.sample_inputs import TooLargeError, stack_inputs
-from mmzoo.tasks.tensors import Tensor
+from mmzoo.export.inference.sample_inputs import stack_inputs
+from mmzoo.tasks import Audio, Image, Tensor, Text, TooLargeError
 
 RECORDS = [{"text": "ab", "audio": np.ones(3, "float32")}, {"text": "abc"}]
+FEATURES = (Text("text"), Audio("audio"), Image("image"))
 SHAPES = {"text": [9], "audio": [9], "image": [2, 2, 3]}
 
 
 def test_a_free_length_is_that_of_the_longest_and_a_fixed_one_is_kept():
     free = [Tensor("text", "uint8", (None, None)), Tensor("audio", "float32", (None, None))]
-    found = stack_inputs(free, RECORDS, SHAPES)
+    found = stack_inputs(FEATURES, free, RECORDS, SHAPES)
     assert found["text"].tolist() == [[97, 98, 0], [97, 98, 99]]
     assert found["audio"].shape == (2, 3)
     fixed = [Tensor("text", "uint8", (None, 5)), Tensor("audio", "float32", (None, 4))]
-    found = stack_inputs(fixed, RECORDS, SHAPES)
+    found = stack_inputs(FEATURES, fixed, RECORDS, SHAPES)
     assert found["text"].tolist() == [[97, 98, 0, 0, 0], [97, 98, 99, 0, 0]]
     assert found["audio"].tolist() == [[1, 1, 1, 0], [0, 0, 0, 0]]
 
@@ -33,13 +34,13 @@ def test_a_free_length_is_that_of_the_longest_and_a_fixed_one_is_kept():
 def test_what_is_longer_than_the_model_takes_is_refused(name, size, words):
     tensor = Tensor(name, {"text": "uint8", "audio": "float32"}[name], (None, size))
     with pytest.raises(TooLargeError, match=words):
-        stack_inputs([tensor], RECORDS, SHAPES)
+        stack_inputs(FEATURES, [tensor], RECORDS, SHAPES)
 
 
 def test_a_picture_gets_no_black_edge():
     tensor = Tensor("image", "uint8", (None, 4, 4, 3))
     small = {"image": np.full((2, 2, 3), 9, "uint8")}
-    assert stack_inputs([tensor], [small], SHAPES)["image"].shape == (1, 2, 2, 3)
+    assert stack_inputs(FEATURES, [tensor], [small], SHAPES)["image"].shape == (1, 2, 2, 3)
 
 
 def test_a_text_that_is_too_long_takes_no_other_row_with_it(tmp_path):

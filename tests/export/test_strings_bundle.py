@@ -84,7 +84,10 @@ def test_a_bundle_with_strings_is_proven_and_answers(trained, tmp_path, kind):
     assert all(f"- Not held to Keras' answer: {text}\n" in card for text in differs["onnx-strings"])
     assert verify_bundle(bundle.path).certificate["holds"]
     scores = {
-        name: [p["score"] for p in predict_sample(bundle.path, name, {"text": "apple aaa"})]
+        name: [
+            p["score"]
+            for p in predict_sample(bundle.path, name, {"text": "apple aaa"})["probability"]
+        ]
         for name in ("saved_model", *STRINGS)
     }
     for name in STRINGS:

@@ -115,7 +115,8 @@ def test_every_format_is_proven_and_answers_texts(tmp_path):
     model = build(masked=True, nested=True)
     bundle = export_bundle(model, tmp_path / "bundle", samples=samples())
     manifest = bundle.manifest
-    assert bundle.certificate["holds"] and "tokenize" in manifest["text"]
+    assert bundle.certificate["holds"]
+    assert "signature `tokenize`" in (bundle.path / "MODEL_CARD.md").read_text()
     described = {t["name"]: (t["dtype"], t.get("tokens_of")) for t in manifest["inputs"]}
     assert described == {
         "text_ids": ("int32", "text"), "text_used": ("int32", "text"), "number": ("float32", None),
@@ -140,20 +141,21 @@ def test_every_format_is_proven_and_answers_texts(tmp_path):
     assert verify_bundle(bundle.path).certificate["holds"]
 
 
-def test_concept_samples_are_tokenised_and_predict_takes_a_phrase(tmp_path):
+def test_texts_are_tokenised_and_predict_takes_a_phrase(tmp_path):
     text = keras.Input((), dtype="string", name="text")
     ids = Words(name="words")(text)
     mean = Mean(name="mean")(layers.Embedding(8, 5, name="embedding")(ids), ids > 0)
     probability = layers.Dense(128, activation="softmax", name="probability")(mean)
     model = keras.Model({"text": text}, {"probability": probability})
-    bundle = export_bundle(model, tmp_path / "bundle", formats=("saved_model", "onnx"))
+    given = {"samples": Samples({"text": np.array(texts())})}
+    bundle = export_bundle(model, tmp_path / "bundle", formats=("saved_model", "onnx"), **given)
     assert verify_bundle(bundle.path).certificate["holds"]
     expected = model({"text": tf.constant(["apple pear"])})["probability"].numpy()[0]
     for name in ("saved_model", "onnx"):
-        best = predict_sample(bundle.path, name, {"text": "apple pear"}, top=1)[0]
+        best = predict_sample(bundle.path, name, {"text": "apple pear"}, top=1)["probability"][0]
         assert best["class"] == str(expected.argmax())
         assert best["score"] == pytest.approx(expected.max(), rel=1e-5)
-    only = export_bundle(model, tmp_path / "only", formats=("onnx",))
+    only = export_bundle(model, tmp_path / "only", formats=("onnx",), **given)
     with pytest.raises(ValueError, match="Expected a bundle with a SavedModel, whose signature"):
         predict_sample(only.path, "onnx", {"text": "apple"})
 
@@ -227,6 +229,6 @@ def test_predict_wants_a_certificate_that_holds(tmp_path):
         build(), tmp_path / "bundle", formats=("saved_model",), samples=samples()
     )
     path = bundle.path / "manifest.json"
-    path.write_text(path.read_text().replace('"classes": null', '"classes": ["a","b","c","d"]'))
+    path.write_text(path.read_text().replace('"version": "1"', '"version": "2"'))
     with pytest.raises(ValueError, match="whose certificate holds for its manifest"):
         predict_sample(bundle.path, "saved_model", {"text": "apple", "number": "1"})

@@ -179,8 +179,11 @@ def test_predict_runs_a_variant(exported, format, tmp_path):
 
     _, bundle = exported
     Image.fromarray(np.full((30, 30, 3), 90, "uint8")).save(tmp_path / "grey.png")
-    rows = predict_sample(bundle.path, format, {"image": tmp_path / "grey.png"}, top=4)
-    plain = predict_sample(bundle.path, "tflite", {"image": tmp_path / "grey.png"}, top=4)
+    given = {"image": tmp_path / "grey.png"}
+    rows, plain = (
+        predict_sample(bundle.path, each, given, top=4)["probability"]
+        for each in (format, "tflite")
+    )
     assert {row["class"] for row in rows} == set("abcd")
     found, expected = ({r["class"]: r["score"] for r in each} for each in (rows, plain))
     assert max(abs(found[name] - expected[name]) for name in expected) < 0.2

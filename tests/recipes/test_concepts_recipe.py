@@ -31,7 +31,7 @@ SHORT = {
 def few(monkeypatch):
     """One sample a class to validate and test on, instead of eight."""
     draw = concept128.draw_samples
-    monkeypatch.setattr(concept128, "draw_samples", lambda split, *rest: draw(split, 1))
+    monkeypatch.setattr(concept128.dataset, "draw_samples", lambda split, *_, **__: draw(split, 1))
 
 
 @pytest.mark.parametrize("fusion", recipe.FUSIONS)
@@ -45,10 +45,11 @@ def test_every_fusion_builds_for_every_number_of_modalities(fusion, kind, modali
     assert set(to_train.output) == heads | ({"together"} if fusion != "late" else set())
     inputs, _ = concept128.draw_samples("test", 1)
     inputs = {m: inputs[m][:3] for m in modalities}
-    probability = recipe.predict(model, inputs, modalities, None)
+    predict = recipe.predictor(model, modalities)
+    probability = predict(inputs, None)["probability"]
     assert probability.shape == (3, 128)
     np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-5)
-    nothing = recipe.predict(model, inputs, modalities, None, ())
+    nothing = predict(inputs, ())["probability"]
     np.testing.assert_allclose(nothing, 1 / 128, rtol=1e-5)
 
 
@@ -128,14 +129,18 @@ def test_a_short_run_leaves_what_it_promises(few, tmp_path):
          "--steps-per-epoch", "2", "--batch-size", "4", "--formats", "tflite",
          "--out", str(tmp_path)]
     )  # fmt: skip
-    assert metrics["modalities"] == ["image", "text"] and metrics["encoders"] == "shipped"
-    assert list(metrics["test"]["accuracy"]) == ["image", "text", "image+text"]
-    assert list(metrics["trained"]) == list(metrics["test"]["accuracy"])
+    assert metrics["features"] == ["image", "text"] and metrics["encoders"] == "shipped"
+    assert list(metrics["test"]["subsets"]) == ["image", "text", "image+text"]
+    assert list(metrics["trained"]) == list(metrics["test"]["subsets"])
     for name, figures in metrics["trained"].items():
         assert figures["steps"] == 2 and 0 <= figures["test"] <= 1, name
     whole = metrics["trained"]["image+text"]
-    assert whole["test"] == metrics["test"]["accuracy"]["image+text"]
-    assert whole["validation"] == metrics["validation"]["accuracy"]["image+text"]
+    for split in ("validation", "test"):
+        found = metrics[split]["metrics"]["accuracy"]
+        assert whole[split] == found["value"]
+        assert found == metrics[split]["subsets"]["image+text"]["accuracy"]
+        assert found["interval"][0] <= found["value"] <= found["interval"][1]
+    assert metrics["primary"] == "accuracy" and metrics["test"]["baseline"]["accuracy"] < 0.02
     assert metrics["test"]["samples"] == 128
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     assert metrics["data"]["sha256"] == concept128.checksum()
@@ -252,7 +257,7 @@ def test_the_recipe_reaches_what_it_expects(tmp_path):
     metrics = recipe.main(["--fusion", "interactive", "--formats", "all", "--out", str(tmp_path)])
     print(f"{time.perf_counter() - start:.0f} s in all, {metrics['train_seconds']:.0f} s training")
     assert metrics["encoders"] == "shipped" and metrics["test"]["samples"] == 1024
-    assert metrics["test"]["accuracy"]["image+text+audio"] >= 0.92
+    assert metrics["test"]["metrics"]["accuracy"]["value"] >= 0.92
     certificate = json.loads((tmp_path / "bundle" / "certificate.json").read_text())
     assert certificate["holds"] is True
     assert set(certificate["formats"]) == set(ALL)

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from mmzoo.evaluation.page.rendering import COLOURS, inline, style
+from mmzoo.tasks import Metric
 
-SAMPLE_RATE = 16_000  # Hz
 SECONDS_SHOWN = 3  # of a longer clip; 3 s are 128 kB in the page
 THUMBNAIL = 96  # pixels, the longer side
 
 
-def best_epoch(history: Mapping) -> tuple[str, int] | None:
-    """Finds the epoch with the highest validation accuracy, else the lowest validation loss.
+def best_epoch(history: Mapping, metric: Metric) -> tuple[str, int] | None:
+    """Finds the epoch with the best validation metric, else the lowest validation loss.
 
     Args:
-        history: Dict of "loss", "accuracy", "val_loss", "val_accuracy" to one float an
-            epoch, each optional.
+        history: Dict of "loss", "val_loss" and the metric's name, with and without "val_", to
+            one float an epoch, each optional.
+        metric: The one that counts.
 
     Returns:
         The curve that decided and the 1-based epoch, the first of equals; None if no
@@ -27,10 +28,12 @@ def best_epoch(history: Mapping) -> tuple[str, int] | None:
 
     Example:
 
-    >>> best_epoch({"val_accuracy": [0.5, 0.75, 0.75]})
+    >>> from mmzoo.tasks import Accuracy
+    >>> best_epoch({"val_accuracy": [0.5, 0.75, 0.75]}, Accuracy("probability", "labels"))
     ('val_accuracy', 2)
     """
-    for name, worst in (("val_accuracy", -np.inf), ("val_loss", np.inf)):
+    worst_metric = -np.inf if metric.higher_is_better else np.inf
+    for name, worst in ((f"val_{metric.name}", worst_metric), ("val_loss", np.inf)):
         values = np.array(history.get(name, []), "float64")
         if np.isfinite(values).any():
             values = np.where(np.isfinite(values), values, worst)
@@ -38,12 +41,12 @@ def best_epoch(history: Mapping) -> tuple[str, int] | None:
     return None
 
 
-def learning_curve(history: Mapping, name: str) -> str:
+def learning_curve(history: Mapping, name: str, metric: Metric) -> str:
     """Draws one quantity over the epochs: training dashed, validation solid, best epoch marked.
 
     Args:
-        history: As in `best_epoch`. Values that are not finite leave a gap.
-        name: "loss" or "accuracy".
+        history, metric: As in `best_epoch`. Values that are not finite leave a gap.
+        name: Of the quantity.
 
     Returns:
         An `<svg>` element without a ground, whose colours are the page's CSS variables;
@@ -58,7 +61,7 @@ def learning_curve(history: Mapping, name: str) -> str:
     }
     if not any(values for values, *_ in curves.values()):
         return ""
-    best = best_epoch(history)
+    best = best_epoch(history, metric)
     figure = Figure(figsize=(4.8, 2.7), layout="constrained")
     axes = figure.add_subplot()
     for label, (values, colour, dashes, marker) in curves.items():
@@ -75,7 +78,7 @@ def learning_curve(history: Mapping, name: str) -> str:
             text = f"best epoch {epoch}: {value:.3f}"
             axes.plot([epoch], [value], color=COLOURS["ink"], ls="", marker="D", ms=4.5, label=text)
     axes.set_xlabel("epoch", color=COLOURS["ink"], fontsize=9)
-    axes.set_ylabel(name, color=COLOURS["ink"], fontsize=9)
+    axes.set_ylabel(name.replace("_", " "), color=COLOURS["ink"], fontsize=9)
     axes.set_xlim(0.5, 0.5 + max(len(values or ()) for values, *_ in curves.values()))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style(axes)
@@ -106,11 +109,35 @@ def picture(image: np.ndarray) -> str | None:
     return _address("image/png", file.getvalue())
 
 
-def sound(samples: np.ndarray) -> dict | None:
+def scatter(truth: np.ndarray, values: np.ndarray, answer: str, target: str, unit: str) -> str:
+    """Draws true values against those that were answered, with the line where they are equal.
+
+    Args:
+        truth, values: Float `(samples,)`, finite.
+        answer, target: Names of the two.
+        unit: Of both, or "".
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    ends = [float(np.min([truth, values])), float(np.max([truth, values]))]
+    axes.plot(ends, ends, color=COLOURS["muted"], lw=1, ls=(0, (4, 2)), label="equal")
+    size = 12 if len(truth) < 500 else 5
+    axes.plot(truth, values, color=COLOURS["accent"], ls="", marker="o", ms=size**0.5, alpha=0.5)
+    shown = f" ({unit})" * bool(unit)
+    axes.set_xlabel(f"true {target}{shown}", color=COLOURS["ink"], fontsize=9)
+    axes.set_ylabel(f"answered {answer}{shown}", color=COLOURS["ink"], fontsize=9)
+    style(axes)
+    return inline(figure, f"scatter-{answer}", f"{answer} against {target}")
+
+
+def sound(samples: np.ndarray, sample_rate: int = 16_000) -> dict | None:
     """Returns a clip to play and to see, without the zeros at its end.
 
     Args:
-        samples: Float `(time,)` in [-1, 1], 16 kHz; values outside are clipped.
+        samples: Float `(time,)` in [-1, 1]; values outside are clipped.
+        sample_rate: In Hz.
 
     Returns:
         Dict of `address` (16-bit WAV as a data address), `outline` (the path of an SVG of
@@ -129,19 +156,19 @@ def sound(samples: np.ndarray) -> dict | None:
     if not samples.any():
         return None
     samples = np.clip(samples[: np.flatnonzero(samples)[-1] + 1], -1, 1)
-    shown = samples[: SECONDS_SHOWN * SAMPLE_RATE]
+    shown = samples[: SECONDS_SHOWN * sample_rate]
     file = io.BytesIO()
     with wave.open(file, "wb") as clip:
         clip.setnchannels(1)
         clip.setsampwidth(2)
-        clip.setframerate(SAMPLE_RATE)
+        clip.setframerate(sample_rate)
         clip.writeframes(np.round(shown * 32767).astype("<i2").tobytes())
     return {
         "address": _address("audio/wav", file.getvalue()),
         "outline": _outline(shown),
         "peak": float(np.abs(samples).max()),
-        "seconds": len(samples) / SAMPLE_RATE,
-        "seconds_shown": len(shown) / SAMPLE_RATE,
+        "seconds": len(samples) / sample_rate,
+        "seconds_shown": len(shown) / sample_rate,
     }
 
 

@@ -7,12 +7,19 @@ import rich.table
 
 
 def print_summary(metrics: dict, certificate: dict) -> None:
-    """Prints the accuracies of a run's `metrics.json`, and its certificate."""
-    table = rich.table.Table(title=f"Concept-128, {metrics['fusion']} fusion, test accuracy")
-    table.add_column("modalities")
-    table.add_column("accuracy", justify="right")
-    for name, value in metrics["test"]["accuracy"].items():
-        table.add_row(name, f"{value:.3f}")
+    """Prints the test metrics of a run's `metrics.json`, and its certificate."""
+    test, primary = metrics["test"], metrics["primary"]
+    called = primary.replace("_", " ")
+    table = rich.table.Table(title=f"{metrics['data']['name']}, test {called}")
+    table.add_column("features")
+    table.add_column(called, justify="right")
+    table.add_column("95 % interval", justify="right")
+    whole = {"+".join(metrics["features"]): test["metrics"]}
+    for name, found in (test["subsets"] or whole).items():
+        value, (low, high) = found[primary]["value"], found[primary]["interval"]
+        table.add_row(name, f"{value:.3f}", f"{low:.3f} to {high:.3f}")
+    if test["baseline"] and primary in test["baseline"]:
+        table.add_row("baseline, no input", f"{test['baseline'][primary]:.3f}", "")
     rich.print(table)
     print_certificate(certificate)
 
@@ -23,7 +30,9 @@ def print_certificate(certificate: dict) -> None:
         title=f"Certificate: each artifact against Keras, tolerance {certificate['tolerance']:g}",
         box=rich.box.SIMPLE, pad_edge=False,
     )  # fmt: skip
-    columns = ("artifact", "checks", "max |Δ|", "accuracy", "change", "MB", "ms", "holds")
+    names = [e["metric"]["name"] for e in certificate["formats"].values() if e.get("metric")]
+    called = names[0].replace("_", " ") if names else "metric"
+    columns = ("artifact", "checks", "max |Δ|", called, "change", "MB", "ms", "holds")
     for column in columns:
         first = column == "artifact"
         table.add_column(column, justify="left" if first else "right", no_wrap=True)

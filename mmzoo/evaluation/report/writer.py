@@ -1,140 +1,198 @@
-"""One page that shows what a run learnt, where it errs and whether its artifacts agree."""
+"""One page that shows what a run learned, where it errs and whether its artifacts agree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mmzoo.data import decode_text
-from mmzoo.evaluation.intervals import wilson_interval
 from mmzoo.evaluation.page.rendering import write_page
-from mmzoo.evaluation.report.figures import best_epoch, learning_curve, picture, sound
+from mmzoo.evaluation.report.answers import answer_sections, shown_answer
+from mmzoo.evaluation.report.chosen_samples import choose_samples
+from mmzoo.evaluation.report.figures import best_epoch, learning_curve
+from mmzoo.evaluation.report.shown_features import check_inputs, shown_features
+from mmzoo.evaluation.report.values import in_words, shown_value
+from mmzoo.tasks import Task, Tensor, measure
 
-_INPUTS = {"image": ("uint8", 4), "text": ("uint8", 2), "audio": ("float32", 2)}
-_FORMATS = {
+FORMATS = {
     "saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX",
     "tflite-batch1": "TFLite, batch 1", "tflite-float16": "TFLite float16",
     "tflite-dynamic": "TFLite dynamic", "tflite-int8": "TFLite int8",
-    "tflite-mixed": "TFLite by tower", "onnx-dynamic": "ONNX dynamic", "onnx-int8": "ONNX int8",
+    "tflite-mixed": "TFLite by encoder", "onnx-dynamic": "ONNX dynamic", "onnx-int8": "ONNX int8",
 }  # fmt: skip
-_RIGHT, _WRONG, _PAIRS, _TOP = 8, 4, 12, 3  # how many of each the page shows
 
 
 def write_report(
     path: str | Path,
     *,
     metrics: Mapping,
+    task: Task,
     inputs: Mapping[str, np.ndarray],
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
+    targets: Mapping[str, np.ndarray],
+    answers: Mapping[str, np.ndarray],
     manifest: Mapping | None = None,
     certificate: Mapping | None = None,
 ) -> Path:
     """Writes a self-contained HTML page about a run; it loads nothing and runs no script.
 
-    The headline accuracy is counted from `probabilities`; where `metrics` says otherwise
-    the page says so.
+    The headline is measured from `answers`; where `metrics` says otherwise the page says so.
+    Sections follow the kinds of the task's features and answers.
 
     Args:
         path: File to write. An old one is replaced in one rename.
-        metrics: What the run recorded: `recipe`, `modalities` and `test`; and, named as not
-            recorded where absent, `fusion`, `seed`, `parameters`, `train_seconds`,
-            `versions`, `data`, `trained`, `validation` and `history`.
-        inputs: Dict of any of `image` uint8 `(samples, height, width, 3)`, `text` uint8
-            `(samples, bytes)`, UTF-8, zero padded, and `audio` float32 `(samples, time)`,
-            16 kHz. A sample of zeros is shown as absent.
-        labels: Int `(samples,)`.
-        probabilities: Float `(samples, classes)` in [0, 1].
-        classes: Class names, in the order of the probabilities.
+        metrics: What the run recorded: `recipe` and `test`, as `evaluate` returns it; and, named
+            as not recorded where absent, `seed`, `parameters`, `train_seconds`, `versions`,
+            `data`, `trained`, `validation` and `history`.
+        task: What the model takes and gives.
+        inputs: Dict of feature name to array `(samples, ...)`. Text as UTF-8 bytes, zero padded.
+            An image, a text or a sound of zeros is shown as absent.
+        targets: Dict of target name to array.
+        answers: Dict of output name to array.
         manifest, certificate: Those of the exported bundle, if there is one.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: If shapes or dtypes don't fit one another, a label is no class, or a
-            value is not finite.
+        ValueError: If arrays don't fit one another or the task, or an answer is not finite.
     """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
-    _check(inputs, labels, probabilities, classes)
-    names = [str(name) for name in classes]
-    predicted = probabilities.argmax(1)
-    pairs = _confusions(labels, predicted)
+    inputs = {name: np.asarray(value) for name, value in inputs.items()}
+    targets = {name: np.asarray(value) for name, value in targets.items()}
+    answers = {name: np.asarray(value) for name, value in answers.items()}
+    _check(task, inputs, targets, answers)
     history = metrics.get("history") or {}
-    shown = [*_spread(labels, predicted == labels, _RIGHT),
-             *_spread(labels, predicted != labels, _WRONG)]  # fmt: skip
+    shown = choose_samples(task, answers, targets)
+    primary = task.metrics[0]
     values = dict(
         metrics=metrics,
-        modalities=[name for name in _INPUTS if name in inputs],
-        headline=_headline(metrics, labels, predicted),
-        best=best_epoch(history),
-        curves=[svg for name in ("loss", "accuracy") if (svg := learning_curve(history, name))],
-        pairs=len(pairs),
-        confusions=[
-            _confusion(inputs, labels, probabilities, names, *pair) for pair in pairs[:_PAIRS]
+        features=[each for each in task.features if each.name in inputs],
+        headline=_headline(metrics, task, answers, targets),
+        measured=_measured(metrics, task, answers, targets),
+        subsets=_subsets(metrics, primary),
+        best=best_epoch(history, primary),
+        curves=[
+            svg
+            for name in ("loss", primary.name)
+            if (svg := learning_curve(history, name, primary))
         ],
+        sections=answer_sections(task, inputs, answers, targets),
         manifest=manifest,
         certificate=certificate,
-        formats=_FORMATS,
+        formats=FORMATS,
         slowest=_slowest(certificate),
-        samples=[_sample(inputs, labels, probabilities, names, index) for index in shown],
+        shown=lambda value: shown_value(primary, value),
+        samples=[
+            {
+                "index": int(row),
+                "right": right,
+                "features": shown_features(task, inputs, int(row)),
+                "answers": [
+                    shown_answer(task, answer, answers, targets, int(row))
+                    for answer in task.answers
+                    if answer.name in answers
+                ],
+            }
+            for row, right in shown
+        ],
+        judged=any(right is not None for _, right in shown),
     )
     return write_page(path, Path(__file__).with_name("report.html.jinja"), values)
 
 
-def _check(inputs, labels, probabilities, classes):
-    if probabilities.ndim != 2 or probabilities.shape != (len(labels), len(classes)):
+def _check(task, inputs, targets, answers):
+    counts = {len(value) for value in (*inputs.values(), *targets.values(), *answers.values())}
+    missing = sorted(set(task.targets) - set(targets))
+    if missing or {metric.answer for metric in task.metrics} - set(answers):
         raise ValueError(
-            f"`probabilities` must be of shape {(len(labels), len(classes))}, a row a label and "
-            f"a column a class. Received: shape {probabilities.shape}."
+            f"Expected the targets {', '.join(task.targets)} and the answers "
+            f"{', '.join(answer.name for answer in task.answers)}. Received: "
+            f"{', '.join(targets)} and {', '.join(answers)}."
         )
-    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+    if len(counts) != 1 or not min(counts):
         raise ValueError(
-            "`labels` must be a row of at least one int. "
-            f"Received: {labels.dtype} of shape {labels.shape}."
+            "Expected inputs, targets and answers of the same samples, at least one. Received: "
+            f"{sorted(counts)} of them."
         )
-    if labels.min() < 0 or labels.max() >= len(classes):
-        raise ValueError(
-            f"`labels` must lie in [0, {len(classes)}). "
-            f"Received: labels from {labels.min()} to {labels.max()}."
-        )
-    good = np.isfinite(probabilities) & (probabilities > -1e-3) & (probabilities < 1 + 1e-3)
-    if not good.all():
-        bad = np.flatnonzero(~good.all(1))
-        raise ValueError(
-            "`probabilities` must be finite and in [0, 1]. Received: "
-            f"{probabilities[~good][0]} in row {bad[0]}, and {len(bad)} such rows in all. "
-            "Pass what a softmax gives, and look for the cause of a NaN in training."
-        )
-    for name, value in inputs.items():
-        if name not in _INPUTS:
-            raise ValueError(f"`inputs` must be among {list(_INPUTS)}. Received: {name!r}.")
-        dtype, rank = _INPUTS[name]
-        colours = name != "image" or value.shape[-1] == 3
-        if (value.dtype, value.ndim, len(value)) != (dtype, rank, len(labels)) or not colours:
+    shapes = {name: (None, *value.shape[1:]) for name, value in answers.items()}
+    for name, value in answers.items():
+        answer = task.answer(name)
+        if not answer.fits(Tensor(name, value.dtype.name, shapes[name])):
             raise ValueError(
-                f"`inputs[{name!r}]` must be {dtype} of rank {rank} with {len(labels)} samples"
-                f"{' in RGB' if name == 'image' else ''}. "
-                f"Received: {value.dtype} of shape {value.shape}."
+                f"`answers[{name!r}]` can't hold {answer.kind}. Received: {value.dtype} of shape "
+                f"{value.shape}."
             )
+    task.check_targets(targets, "`targets`", shapes)
+    for name, value in answers.items():
+        good = np.isfinite(value).reshape(len(value), -1)
+        if not good.all():
+            rows = np.flatnonzero(~good.all(axis=1))
+            raise ValueError(
+                f"`answers[{name!r}]` must be finite. Received: "
+                f"{value[rows[0]].ravel()[~good[rows[0]]][0]} in row {rows[0]}, and {len(rows)} "
+                "such rows in all. Look for the cause of a NaN in training."
+            )
+    check_inputs(task, inputs)
 
 
-def _headline(metrics, labels, predicted):
-    accuracy = float(np.mean(predicted == labels))
-    subset = "+".join(metrics["modalities"])
-    recorded = metrics["test"]["accuracy"].get(subset)
+def _headline(metrics, task, answers, targets):
+    primary = task.metrics[0]
+    found = measure(primary, answers, targets)
+    recorded = metrics["test"]["metrics"].get(primary.name)
+    each = primary.per_sample(answers, targets)
+    count = len(next(iter(answers.values())))
+    right = int(np.sum(each)) if each is not None and each.dtype == bool else None
+    # Two runtimes may order a near tie differently: more than that is a contradiction.
+    room = 1.5 / count if right is not None else 1e-3 * max(abs(found["value"]), 1e-6)
+    baseline = (metrics["test"].get("baseline") or {}).get(primary.name)
     return {
-        "subset": subset,
-        "accuracy": accuracy,
-        "interval": wilson_interval(accuracy, len(labels)),
-        "right": int(np.sum(predicted == labels)),
-        "samples": len(labels),
-        "commonest": float(np.bincount(labels).max() / len(labels)),
-        # Two runtimes may order a near tie differently: more than one sample is a contradiction.
-        "contradicted": recorded is not None and abs(recorded - accuracy) > 1.5 / len(labels),
-        "recorded": recorded,
+        "name": in_words(primary.name),
+        "value": shown_value(primary, found["value"]),
+        "interval": [shown_value(primary, end) for end in found["interval"]],
+        "right": right,
+        "samples": count,
+        "baseline": None if baseline is None else shown_value(primary, baseline),
+        "contradicted": recorded is not None and abs(recorded["value"] - found["value"]) > room,
+        "recorded": recorded and shown_value(primary, recorded["value"]),
+        "better": "higher" if primary.higher_is_better else "lower",
     }
+
+
+def _measured(metrics, task, answers, targets):
+    """A row a metric: of the test samples, their baseline, and the validation samples."""
+    validation = (metrics.get("validation") or {}).get("metrics") or {}
+    baseline = metrics["test"].get("baseline") or {}
+    rows = []
+    for metric in task.metrics:
+        found = measure(metric, answers, targets)
+        known, other = baseline.get(metric.name), validation.get(metric.name)
+        rows.append({
+            "name": in_words(metric.name),
+            "value": shown_value(metric, found["value"]),
+            "interval": [shown_value(metric, end) for end in found["interval"]],
+            "better": "higher" if metric.higher_is_better else "lower",
+            "baseline": None if known is None else shown_value(metric, known),
+            "validation": None if other is None else shown_value(metric, other["value"]),
+        })  # fmt: skip
+    return rows
+
+
+def _subsets(metrics, primary):
+    """A row a subset of the features, with bars for shares."""
+    validation = (metrics.get("validation") or {}).get("subsets") or {}
+    alone = metrics.get("trained") or {}
+    rows = []
+    for name, found in (metrics["test"].get("subsets") or {}).items():
+        value = found[primary.name]
+        other = (validation.get(name) or {}).get(primary.name)
+        trained = (alone.get(name) or {}).get("test")
+        rows.append({
+            "name": name,
+            "share": value["value"] if primary.share else None,
+            "value": shown_value(primary, value["value"]),
+            "interval": [shown_value(primary, end) for end in value["interval"]],
+            "validation": None if other is None else shown_value(primary, other["value"]),
+            "trained": None if trained is None else shown_value(primary, trained),
+        })  # fmt: skip
+    return rows
 
 
 def _slowest(certificate):
@@ -143,55 +201,3 @@ def _slowest(certificate):
     times = [item for entry in formats for item in entry["latency_ms"].items()]
     batches = sorted({batch for batch, _ in times}, key=int)
     return {batch: max(ms for key, ms in times if key == batch) or 1 for batch in batches}
-
-
-def _confusions(labels, predicted):
-    """`(true, predicted, count)` of every pair that was confused, most often first."""
-    wrong = predicted != labels
-    found, counts = np.unique(
-        np.stack([labels[wrong], predicted[wrong]], 1), axis=0, return_counts=True
-    )
-    order = np.argsort(-counts, kind="stable")
-    return [(*map(int, found[i]), int(counts[i])) for i in order]
-
-
-def _confusion(inputs, labels, probabilities, names, true, chosen, count):
-    rows = np.flatnonzero((labels == true) & (probabilities.argmax(1) == chosen))
-    surest = rows[probabilities[rows, chosen].argmax()]
-    return {
-        "true": names[true],
-        "predicted": names[chosen],
-        "count": count,
-        "of": int(np.sum(labels == true)),
-        "image": picture(inputs["image"][surest]) if "image" in inputs else None,
-        "probability": float(probabilities[surest, chosen]),
-    }
-
-
-def _spread(labels, mask, count):
-    """Up to `count` rows of `mask`, from as many classes as can be, evenly over the classes."""
-    rows = np.flatnonzero(mask)
-    rows = rows[np.argsort(labels[rows], kind="stable")]
-    _, first = np.unique(labels[rows], return_index=True)
-    if len(first) >= count:
-        return rows[first[np.linspace(0, len(first) - 1, count).astype(int)]]
-    return np.concatenate([rows[first], np.delete(rows, first)[: count - len(first)]])
-
-
-def _sample(inputs, labels, probabilities, names, index):
-    order = np.argsort(-probabilities[index], kind="stable")
-    label = labels[index]
-    return {
-        "index": int(index),
-        "right": bool(order[0] == label),
-        "true": names[label],
-        "rank": int(np.flatnonzero(order == label)[0]) + 1,
-        "probability": float(probabilities[index, label]),
-        "image": picture(inputs["image"][index]) if "image" in inputs else None,
-        "text": decode_text(inputs["text"][index : index + 1])[0] if "text" in inputs else None,
-        "sound": sound(inputs["audio"][index]) if "audio" in inputs else None,
-        "top": [
-            {"name": names[i], "probability": float(probabilities[index, i]), "true": i == label}
-            for i in order[:_TOP]
-        ],
-    }

@@ -7,6 +7,22 @@ import numpy as np
 from mmzoo.tasks.metrics.metric import Metric
 
 
+def right(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which samples' largest score is that of the label: bool `(samples,)`."""
+    chosen = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
+    return chosen == labels
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the samples whose largest score is that of the label.
+
+    Args:
+        scores: Float `(samples, classes)`; a row with NaN counts as wrong.
+        labels: Int `(samples,)`.
+    """
+    return float(np.mean(right(scores, labels)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Accuracy(Metric, kind="accuracy"):
     """Share of the samples whose largest score is that of the target class, an int.
@@ -15,9 +31,7 @@ class Accuracy(Metric, kind="accuracy"):
     """
 
     def per_sample(self, answers, targets):
-        scores = answers[self.answer]
-        chosen = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
-        return chosen == targets[self.target]
+        return right(answers[self.answer], targets[self.target])
 
 
 @dataclasses.dataclass(frozen=True)

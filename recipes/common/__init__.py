@@ -1,0 +1,1 @@
+"""What recipes share: from a trained model to metrics, a bundle and a report."""
