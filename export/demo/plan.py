@@ -6,10 +6,13 @@ from mmzoo.export.bundle.checksums import changed_files
 from mmzoo.export.bundle.manifest import MANIFEST
 from mmzoo.export.bundle.signing import open_bundle
 from mmzoo.io.files import sha256
-from mmzoo.tasks import Audio, Image, Scores, Task, Tensor
+from mmzoo.tasks import Audio, Category, Image, Labels, Number, Scores, Task, Tensor, Value
 
 FORMAT = "onnx"
-CARDS = {"image": "picture", "text": "text", "audio": "sound"}  # by kind of feature
+CARDS = {  # by kind of feature
+    "image": "picture", "text": "text", "audio": "sound", "number": "number",
+    "category": "category",
+}  # fmt: skip
 DTYPES = ("bool", "float32", "int32", "int64", "uint8")  # that the page makes tensors of
 TOKENS = (
     "This model reads token ids, and the page has no tokenizer. Its text is for mmzoo predict, "
@@ -63,24 +66,27 @@ def plan(manifest: dict) -> dict:
 
     Returns:
         JSON: `name`; `tensors`, each input's `name`, `dtype`, `sample` (the size that it was
-        proven on, without the batch), `source` (the modality that it is made of) and
-        `presence_of`; `modalities`, each with its `name`, `kind` ("picture", "text" or
-        "sound"), `optional`, `shape` (None where a size is free), `fit` and `size` of pictures (as
-        in the manifest's `image_fit`) and `closed`, why it can't be given in a page, or "";
-        `output`, that of the scores; and `classes`, or None.
+        verified on, without the batch), `source` (the feature that it carries) and `presence_of`;
+        `modalities`, each feature's `name`, `kind` (one of `CARDS`), `optional`, `shape` (None
+        where a size is free), `closed`, why it can't be given in a page, or "", and by kind `fit`
+        and `size` of pictures, `sample_rate` of sounds in Hz, `unit` of numbers and `values` of
+        categories; `output`, the name of the answer that is shown; `answer`, as the task describes
+        it; and `classes`, or None.
 
     Raises:
-        ValueError: If the scores are not clear, or if a page can't make an input that the
-            model can't do without.
+        ValueError: If there is no answer that a page shows, or if a page can't make an input
+            that the model can't do without.
     """
     tensors = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     task = Task.from_json(manifest["task"])
-    answer = next((each for each in task.answers if isinstance(each, Scores)), None)
-    if answer is None:
+    shown = [each for each in task.answers if isinstance(each, Scores | Labels | Value)]
+    if not shown:
         raise ValueError(
-            "Expected one output with a score a class, or one called 'probability'. Received: "
-            f"{manifest['outputs']}. Export the model with its class names (--classes FILE)."
+            "Expected one output with a score a class, with labels or with a number. Received: "
+            f"{manifest['outputs']}. Export the model with its task (--task FILE) or its class "
+            "names (--classes FILE)."
         )
+    answer = shown[0]
     output = answer.name
     scores = next(t["dtype"] for t in manifest["outputs"] if t["name"] == output)
     odd = [f"{tensor.name}: {tensor.dtype}" for tensor in tensors if tensor.dtype not in DTYPES]
@@ -95,7 +101,8 @@ def plan(manifest: dict) -> dict:
     lacking = [n for n, kind in kinds.items() if n not in optional and (not kind or n in tokens)]
     if lacking or not any(kind and name not in tokens for name, kind in kinds.items()):
         raise ValueError(
-            "Expected inputs that a page can make: images, text as UTF-8 bytes, and audio. "
+            "Expected inputs that a page can make: images, text as UTF-8 bytes, audio, numbers "
+            "and categories. "
             "Received, besides: "
             f"{', '.join(lacking or kinds)}. A model with presence inputs "
             "(mmzoo.fusion.presence_inputs) can do without; `mmzoo predict` takes token ids."
@@ -125,12 +132,13 @@ def plan(manifest: dict) -> dict:
             if kinds[tensor.tokens_of or tensor.name]
         ],
         "output": output,
-        "classes": answer.classes and list(answer.classes),
+        "answer": answer.to_json(),
+        "classes": list(getattr(answer, "classes", None) or ()) or None,
     }
 
 
 def _card(tensor):
-    """The card of an input: "picture", "text" or "sound"; "" if a page can't make it."""
+    """The card of an input, one of `CARDS`; "" if a page can't make it."""
     if tensor.kind == "image" and tensor.dtype != "uint8":
         return ""
     return CARDS.get(tensor.kind, "")
@@ -140,4 +148,8 @@ def _spec(feature):
     """What the page must know of a feature besides its kind."""
     if isinstance(feature, Image):
         return {"fit": feature.fit, "size": feature.size and list(feature.size)}
-    return {"sample_rate": feature.sample_rate} if isinstance(feature, Audio) else {}
+    if isinstance(feature, Audio):
+        return {"sample_rate": feature.sample_rate}
+    if isinstance(feature, Number):
+        return {"unit": feature.unit}
+    return {"values": list(feature.values)} if isinstance(feature, Category) else {}

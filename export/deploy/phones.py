@@ -22,6 +22,7 @@ KOTLIN_READ = {
     "uint8": "ByteArray({size}).also {{ {buffer}.get(it) }}",
     "bool": "BooleanArray({size}) {{ k -> {buffer}.get(k) != 0.toByte() }}",
 }
+DTYPES = {"image": "uint8", "text": "uint8", "audio": "float32"}  # that the classes make
 ROLES = {"image": "picture", "text": "text", "audio": "sound"}  # by kind of feature
 FILES = {"Mmzoo.kt": "mobile.kt.jinja", "Mmzoo.swift": "mobile.swift.jinja"}
 
@@ -30,8 +31,9 @@ def write_mobile(place: Path, manifest: dict) -> None:
     """Writes `mobile/` of a bundle: a class in Kotlin and in Swift, and the labels.
 
     Nothing is written for a bundle without a TFLite file of builtin operators that takes any
-    size, or whose outputs have a free axis beside the batch, or with a dtype that the two
-    languages' arrays here don't have.
+    size, or whose outputs have a free axis beside the batch, with a dtype that the two
+    languages' arrays here don't have, or whose images are brought to size, or whose sounds are
+    sampled, in more than one way.
 
     Args:
         place: The bundle's folder.
@@ -47,9 +49,13 @@ def write_mobile(place: Path, manifest: dict) -> None:
         return
     if any(None in tensor["shape"][1:] for tensor in manifest["outputs"]):
         return
+    task = Task.from_json(manifest["task"])
+    fits = [each.fit for each in task.features if isinstance(each, Image)]
+    rates = [each.sample_rate for each in task.features if isinstance(each, Audio)]
+    if len(set(fits)) > 1 or len(set(rates)) > 1:
+        return
     folder = place / FOLDER_MOBILE
     folder.mkdir()
-    task = Task.from_json(manifest["task"])
     named = named_answer(task)
     if named:
         (folder / LABELS).write_text("\n".join(named.classes) + "\n", encoding="utf-8")
@@ -65,9 +71,7 @@ def write_mobile(place: Path, manifest: dict) -> None:
         "inputs": [_input(t, manifest, task) for t in manifest["inputs"]],
         "outputs": [_output(t, k) for k, t in enumerate(manifest["outputs"])],
     }  # fmt: skip
-    rates = [each.sample_rate for each in task.features if isinstance(each, Audio)]
     values["sample_rate"] = rates[0] if rates else 0
-    fits = [each.fit for each in task.features if isinstance(each, Image)]
     values["fit"] = fits[0] if fits else NONE
     values["roles"] = {each["role"] for each in values["inputs"]}
     for name, template in FILES.items():
@@ -83,9 +87,9 @@ def _input(tensor, manifest, task):
     feature = None if tensor.get("presence_of") else task.feature(Tensor.from_json(tensor).feature)
     if feature is None:
         role = "presence"
-    elif feature.kind in ROLES and not tensor.get("tokens_of") and tensor["dtype"] in (
-        "uint8", "float32",
-    ):  # fmt: skip
+    elif feature.kind in ("number", "category"):
+        words = feature.words()
+    elif tensor["dtype"] == DTYPES.get(feature.kind) and not tensor.get("tokens_of"):
         role = ROLES[feature.kind]
         words = feature.words() + "; its UTF-8 bytes are what the model reads" * (role == "text")
     if role == "picture":

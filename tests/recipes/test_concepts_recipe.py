@@ -56,14 +56,15 @@ def test_every_fusion_builds_for_every_number_of_modalities(fusion, kind, modali
 @pytest.mark.parametrize("fusion", recipe.FUSIONS)
 def test_each_modality_is_felt_where_it_is_present_and_nowhere_else(fusion):
     _, model = recipe.build_model(fusion, kind="scratch")
+    predict = recipe.predictor(model, recipe.MODALITIES)
     inputs, _ = concept128.draw_samples("test", 1)
     inputs = {m: value[:4] for m, value in inputs.items()}
     other = {"image": 255 - inputs["image"], "text": inputs["text"][::-1]}
     other["audio"] = np.full_like(inputs["audio"], np.nan)
     for present in recipe.subsets_of(recipe.MODALITIES):
-        seen = recipe.predict(model, inputs, recipe.MODALITIES, None, present)
+        seen = predict(inputs, present)["probability"]
         for m in recipe.MODALITIES:
-            again = recipe.predict(model, inputs | {m: other[m]}, recipe.MODALITIES, None, present)
+            again = predict(inputs | {m: other[m]}, present)["probability"]
             assert np.array_equal(again, seen) == (m not in present), (present, m)
 
 

@@ -40,7 +40,7 @@ class Card {
   close() {
     this.element.classList.add("closed");
     this.hint.textContent = this.modality.closed;
-    for (const each of this.element.querySelectorAll("input, textarea, button")) {
+    for (const each of this.element.querySelectorAll("input, select, textarea, button")) {
       each.disabled = true;
     }
   }
@@ -284,7 +284,62 @@ class SoundCard extends FileCard {
   }
 }
 
-const KINDS = { picture: PictureCard, text: TextCard, sound: SoundCard };
+/** A card with one field: a number, or a choice. */
+class FieldCard extends Card {
+  prepare() {
+    this.field = this.find("input, select");
+    this.field.setAttribute("aria-labelledby", `title-${this.modality.name}`);
+    this.field.onchange = () => this.set(() => this.read());
+    this.field.oninput = this.field.onchange;
+  }
+
+  empty() {
+    this.field.value = "";
+  }
+
+  /** A value in the shape of one sample: (), or (1,). */
+  one(data) {
+    return { dims: [...this.sample], data };
+  }
+}
+
+class NumberCard extends FieldCard {
+  prepare() {
+    super.prepare();
+    this.find(".unit").textContent = this.modality.unit;
+  }
+
+  read() {
+    if (!this.field.value.trim()) return null;
+    const value = Number(this.field.value);
+    if (!Number.isFinite(value)) throw new Error("Not a number.");
+    return this.one(Float32Array.of(value));
+  }
+}
+
+class CategoryCard extends FieldCard {
+  prepare() {
+    super.prepare();
+    const options = ["", ...this.modality.values, "another value"];
+    this.field.append(
+      ...options.map((name, k) => {
+        const option = document.createElement("option");
+        option.textContent = name;
+        option.value = name && String(k < options.length - 1 ? k : 0);
+        return option;
+      }),
+    );
+  }
+
+  read() {
+    return this.field.value && this.one(Int32Array.of(Number(this.field.value)));
+  }
+}
+
+const KINDS = {
+  picture: PictureCard, text: TextCard, sound: SoundCard, number: NumberCard,
+  category: CategoryCard,
+};
 
 export const makeCard = (modality, about, changed) =>
   new KINDS[modality.kind](modality, about, changed);

@@ -24,6 +24,29 @@ function tellFault(text) {
   at("fault").hidden = !text;
 }
 
+/** Shows a number, or the labels that are given, in the place of the classes. */
+function showPlain({ scores, milliseconds }, given) {
+  const { kind, unit, threshold } = about.answer;
+  const items = [];
+  if (kind === "value") {
+    items.push(make("li", "value", `${scores[0].toPrecision(4)} ${unit}`.trim()));
+  } else {
+    const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]);
+    const found = order.filter((k) => scores[k] > threshold);
+    for (const k of found) {
+      const line = make("div", "line", make("span", "", classOf(k)));
+      line.append(make("span", "", number(scores[k], true)));
+      items.push(make("li", "", line));
+    }
+    if (!found.length) items.push(make("li", "", "None of the labels."));
+  }
+  at("classes").replaceChildren(...items);
+  at("time").textContent = `Answered in ${milliseconds.toFixed(0)} ms, from ${join(given)}.`;
+  at("weights").replaceChildren();
+  at("meaning").textContent = "Weights are shown for models that choose one of several classes.";
+  return items[0].textContent;
+}
+
 const classOf = (k) => about.classes?.[k] ?? `class ${k}`;
 const best = (scores) => scores.reduce((top, score, k) => (score > scores[top] ? k : top), 0);
 const join = (names) => names.map((name) => titleOf(name).toLowerCase()).join(", ");
@@ -155,6 +178,16 @@ async function update() {
     const full = await ask(values, given);
     if (mine !== turn) return;
     if (!full.scores.every(Number.isFinite)) throw new Error("The model answered NaN.");
+    if (about.answer.kind !== "scores") {
+      const told = showPlain(full, given);
+      at("answer").hidden = false;
+      at("answer").classList.remove("old");
+      at("status").textContent = `Answer: ${told}.`;
+      at("status").classList.add("unseen");
+      state.lastAnswer = { given, scores: Array.from(full.scores), weights: null };
+      state.busy = false;
+      return;
+    }
     const weighed = given.some((name) => cards[name].modality.optional);
     const found = weighed ? await weigh(values, given, full, mine) : null;
     if (mine !== turn) return;
@@ -214,12 +247,20 @@ async function start() {
   about = await (await fetch("model.json")).json();
   document.title = `${about.name} · mmzoo`;
   at("name").textContent = about.name;
-  const kinds = { picture: "a picture", text: "a text", sound: "a sound" };
-  const list = about.modalities.map(({ kind }) => kinds[kind]).join(", ");
+  const kinds = {
+    picture: "a picture", text: "a text", sound: "a sound", number: "a number",
+    category: "a choice",
+  };
+  const asked = about.modalities.map(({ kind }) => kinds[kind]);
+  const list = [...new Set(asked)].join(", ");
   const count = about.classes ? `${about.classes.length} ` : "";
   at("lead").textContent =
     `Give it ${list.replace(/, ([^,]*)$/, " and $1")}: ` +
-    `it says which of its ${count}classes fits best.`;
+    {
+      scores: `it says which of its ${count}classes fits best.`,
+      labels: `it says which of its ${count}labels fit.`,
+      value: `it answers ${about.output} with a number.`,
+    }[about.answer.kind];
   cards = {};
   for (const modality of about.modalities) {
     cards[modality.name] = makeCard(modality, about, update);

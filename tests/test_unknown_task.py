@@ -1,0 +1,86 @@
+"""A task that the library does not know, over features of its own, goes the whole way."""
+
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+from keras import layers, ops
+from PIL import Image as Picture
+from sklearn.metrics import cohen_kappa_score
+
+from mmzoo.export import load_bundle, verify_bundle
+from mmzoo.export.bench.runner import bench_bundle
+from mmzoo.export.demo.plan import read_demo
+from mmzoo.export.inference.prediction import predict_sample
+from mmzoo.recipes.common.run import run
+from mmzoo.tasks import Category, Classification, Image, Metric, Number
+
+SIDES, GRADES = ("front", "back"), ("poor", "fair", "good", "mint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kappa(Metric, kind="test_quadratic_kappa"):
+    def value(self, answers, targets):
+        chosen = answers[self.answer].argmax(axis=1)
+        return float(cohen_kappa_score(targets[self.target], chosen, weights="quadratic"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Grading(Classification, kind="test_grading"):
+    @property
+    def metrics(self):
+        return (Kappa(self.answer_name, self.target), *super().metrics)
+
+
+class Coins:
+    """Drawn coins: the grade shows in the wear of both sides, the age and the metal."""
+
+    features = (*(Image(side) for side in SIDES), Number("age", "years"),
+                Category("metal", ("gold", "tin")))  # fmt: skip
+    task = Grading(features, GRADES, answer_name="chance", target="grade")
+
+    def samples(self, split, count=160, seed=0):
+        rng = np.random.default_rng([seed, ("train", "validation", "test").index(split)])
+        grade, metal = rng.integers(0, 4, count), rng.integers(1, 3, count)
+        inputs = {s: rng.integers(0, 60 * grade[:, None, None, None] + 30 * metal[:, None, None,
+                  None] + 9, (count, 16, 16, 3)).astype("uint8") for s in SIDES}  # fmt: skip
+        inputs["age"] = (60 - 12 * grade + rng.normal(0, 5, count)).astype("float32")
+        return inputs | {"metal": metal.astype("int32")}, {"grade": grade}
+
+    def batches(self, split, batch_size, seed, step=0):
+        while True:
+            yield self.samples(split, batch_size, seed := seed + 1)
+
+    def identity(self):
+        return {"name": "coins, drawn", "sha256": "", "sizes": {}, "splits": {}}
+
+
+def build_model():
+    given = {s: keras.Input((16, 16, 3), dtype="uint8", name=s) for s in SIDES}
+    given |= {
+        "age": keras.Input((), name="age"),
+        "metal": keras.Input((), dtype="int32", name="metal"),
+    }
+    seen = [layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 99)(given[s])) for s in SIDES]
+    seen += [ops.expand_dims(given["age"] / 60, -1), layers.Embedding(3, 2)(given["metal"])]
+    return keras.Model(given, Coins.task.head(layers.Dense(16, "relu")(ops.concatenate(seen, 1))))
+
+
+def test_a_task_that_the_library_does_not_know(tmp_path):
+    metrics = run(Coins(), build_model, tmp_path / "run", recipe="coins", epochs=8,
+                  learning_rate=0.01, formats="all", metric_limit=0.05)  # fmt: skip
+    kappa = metrics["test"]["metrics"]["test_quadratic_kappa"]
+    assert 0.7 < kappa["interval"][0] < kappa["value"] < kappa["interval"][1]
+    folder = shutil.copytree(tmp_path / "run" / "bundle", tmp_path / "copied")
+    formats = verify_bundle(folder).certificate["formats"]
+    assert {"saved_model", "tflite", "onnx", "tflite-int8", "onnx-int8"} <= set(formats)
+    Picture.new("RGB", (40, 30), "grey").save(tmp_path / "side.png")
+    row = {side: tmp_path / "side.png" for side in SIDES} | {"age": "33", "metal": "tin"}
+    assert predict_sample(folder, "tflite", row)["chance"][0]["class"] in GRADES
+    assert set(bench_bundle(folder, batches=[1], formats=["tflite", "onnx"], rounds=1)["artifacts"])
+    assert "quadratic kappa" in (tmp_path / "run" / "report.html").read_text()
+    told, _ = read_demo(folder)
+    assert [m["kind"] for m in told["modalities"]] == ["picture", "picture", "number", "category"]
+    assert json.loads(json.dumps(load_bundle(folder).manifest["task"]))["kind"] == "test_grading"
