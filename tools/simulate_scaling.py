@@ -3,8 +3,8 @@ docs/benchmarks/scaling.md.
 
 python tools/simulate_scaling.py --write
 
-Formulas stand in docs/benchmarks/scaling.md; constants marked "measured" come from this repository's own
-benchmarks, the others are assumptions about a cluster, stated there.
+Formulas stand in docs/benchmarks/scaling.md; constants marked "measured" come from this
+repository's own benchmarks, the others are assumptions about a cluster, stated there.
 """
 
 import argparse
