@@ -55,6 +55,12 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]
 
+# A link that leads nowhere fails the build. Exceptions are named without their module, and not all
+# of them are in the reference.
+nitpicky = True
+nitpick_ignore = [("py:class", "numpy.ndarray")]
+nitpick_ignore_regex = [("py:exc", r"\w+")]
+
 html_theme = "furo"
 html_title = f"mmzoo {release}"
 html_show_sourcelink = False
