@@ -39,8 +39,6 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_output_stderr = "remove"
-nb_merge_streams = True
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # The reference: docstrings in the Keras style, in which `x` is code.

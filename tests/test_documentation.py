@@ -23,7 +23,8 @@ def blocks(language, text):
 
 
 def cells(text):
-    return re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    pattern = r"^```\{code-cell\} ipython3\n(?::tags: [^\n]*\n)?(.*?)^```"
+    return re.findall(pattern, text, re.DOTALL | re.MULTILINE)
 
 
 def commands(text):
