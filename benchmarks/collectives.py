@@ -1,4 +1,4 @@
-"""Time of an all-reduce between workers on this machine, by size: the constants of docs/scaling.md.
+"""Time of an all-reduce between workers, by size: the constants of docs/benchmarks/scaling.md.
 
 python benchmarks/collectives.py [--workers 2] [--out build/benchmarks]
 """

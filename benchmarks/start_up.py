@@ -20,8 +20,8 @@ CASES = {
 }
 LOADS = {
     f"load and draw Concept-128, {split}": (
-        "from mmzoo.data import concepts",
-        f"concepts.draw_samples({split!r})",
+        "from mmzoo.data import concept128",
+        f"concept128.draw_samples({split!r})",
     )
     for split in ("train", "validation", "test")
 }

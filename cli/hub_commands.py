@@ -100,7 +100,7 @@ def fetch(
     offline: Annotated[bool, typer.Option("--offline", help="Leave the network alone.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch it though it is here.")] = False,
     sha256: Annotated[
-        str, typer.Option(help="What it must be; `mmzoo hub show` prints it. Or HANDLE#sha256=….")
+        str, typer.Option(help="What it must be; `mmzoo hub info` prints it. Or HANDLE#sha256=….")
     ] = "",
 ) -> None:
     """Fetch a module unless a cache holds it whole, and print its folder."""

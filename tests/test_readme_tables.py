@@ -1,4 +1,4 @@
-"""README's tables come from runs."""
+"""The tables of the README and of the benchmarks come from runs."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ def tool(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("readme_tables", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    monkeypatch.setitem(module.PAGES, "bench", tmp_path / "bench.md")
     return module
 
 
@@ -34,9 +34,9 @@ def write_bench(folder, busy=False):
 
 def test_a_benchmark_goes_between_its_marks(tool, tmp_path):
     write_bench(tmp_path)
-    tool.README.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
+    tool.PAGES["bench"].write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
     tool.main(["bench", str(tmp_path)])
-    lines = tool.README.read_text().splitlines()
+    lines = tool.PAGES["bench"].read_text().splitlines()
     assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
     assert lines[4] == (
         "| tflite | 1 | 1.23 | 1.020 | 1.010 to 1.030 | 2 | 810 | 100 | 0.50 | 2.5 |"
@@ -45,14 +45,14 @@ def test_a_benchmark_goes_between_its_marks(tool, tmp_path):
 
 
 def test_a_busy_machine_and_missing_marks_are_refused(tool, tmp_path):
-    tool.README.write_text("no marks\n")
+    tool.PAGES["bench"].write_text("no marks\n")
     write_bench(tmp_path)
     with pytest.raises(SystemExit, match="Expected the marks"):
         tool.main(["bench", str(tmp_path)])
     write_bench(tmp_path, busy=True)
     with pytest.raises(SystemExit, match="Expected a quiet machine"):
         tool.main(["bench", str(tmp_path)])
-    assert tool.README.read_text() == "no marks\n"
+    assert tool.PAGES["bench"].read_text() == "no marks\n"
 
 
 def test_the_bakeoff_is_sorted_by_accuracy(tool, tmp_path):
@@ -70,7 +70,16 @@ def test_the_bakeoff_is_sorted_by_accuracy(tool, tmp_path):
     assert rows[3] == "| late | A | 0.800 | 0.790 to 0.810 | 0.50 | 0.500 |"
 
 
-def test_the_readme_has_the_marks():
-    text = (TOOL.parents[1] / "README.md").read_text(encoding="utf-8")
-    for name in ("artifacts", "bakeoff", "bench"):
+def test_every_page_has_its_marks_once(tool, monkeypatch):
+    monkeypatch.undo()
+    assert set(tool.PAGES) == set(tool.TABLES) == {"artifacts", "bakeoff", "bench"}
+    for name, page in tool.PAGES.items():
+        text = page.read_text(encoding="utf-8")
         assert text.count(f"<!-- {name} -->") == text.count(f"<!-- /{name} -->") == 1
+
+
+def test_the_page_of_artifacts_shows_the_table_of_the_readme():
+    text = (TOOL.parents[1] / "docs/benchmarks/artifacts.md").read_text(encoding="utf-8")
+    assert "{include} ../../README.md" in text
+    for line in (':start-after: "<!-- artifacts -->"', ':end-before: "<!-- /artifacts -->"'):
+        assert line in text

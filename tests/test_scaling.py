@@ -18,7 +18,7 @@ def tool():
 
 
 def test_the_page_shows_what_the_tool_computes(tool):
-    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "benchmarks" / "scaling.md").read_text(encoding="utf-8")
     assert tool.written(page, tool.tables()) == page
 
 

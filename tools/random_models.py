@@ -1,7 +1,7 @@
 """Draws models at random, exports each to every format, and looks for a wrong answer that passed.
 
 Run: python tools/random_models.py --count 400 --workers 2 --resume models.jsonl \
-    --out docs/random_models.md
+    --out docs/benchmarks/random_models.md
 Expect: no wrong answer and no crash; a line a model, and a page with passes, refusals, and what
     the certificate caught. A model is the same for the same number (--first); exit status 1 on a
     find. Run again with the same --resume, it goes on where it stopped.

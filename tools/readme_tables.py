@@ -1,9 +1,9 @@
-"""Puts the table of a run into README.md, between its two marks.
+"""Puts the table of a run into the README or a page of the benchmarks, between its two marks.
 
 Run: python tools/readme_tables.py artifacts build/demo
      python tools/readme_tables.py bakeoff build/bakeoff
      python tools/readme_tables.py bench build/bench
-Expect: a README whose table is that of the run in the folder; exit status 1 if there is none, or
+Expect: a page whose table is that of the run in the folder; exit status 1 if there is none, or
     a certificate that does not hold, or a machine that was busy with something else.
 """
 
@@ -16,7 +16,12 @@ from mmzoo.export import load_bundle
 from mmzoo.export.bundle.model_card import artifacts_table
 from mmzoo.io.files import beside
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = {  # the page of artifacts includes the README's table
+    "artifacts": ROOT / "README.md",
+    "bakeoff": ROOT / "docs/benchmarks/bakeoff.md",
+    "bench": ROOT / "docs/benchmarks/bench.md",
+}
 
 
 def artifacts(folder: Path) -> list[str]:
@@ -76,14 +81,15 @@ def markdown(rows: list[list[str]]) -> list[str]:
 
 
 def put(name: str, lines: list[str]) -> None:
-    """Puts lines between `<!-- name -->` and `<!-- /name -->`, once in the README."""
+    """Puts lines between `<!-- name -->` and `<!-- /name -->`, once in the table's page."""
     marks = (f"<!-- {name} -->", f"<!-- /{name} -->")
     filled = "\n".join((marks[0], *lines, marks[1]))
-    text = README.read_text(encoding="utf-8")
+    page = PAGES[name]
+    text = page.read_text(encoding="utf-8")
     new, count = re.subn(f"{marks[0]}.*{marks[1]}", lambda _: filled, text, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"Expected the marks {marks} once in {README}. Found: {count} times.")
-    with beside(README) as place:
+        raise SystemExit(f"Expected the marks {marks} once in {page}. Found: {count} times.")
+    with beside(page) as place:
         place.write_text(new, encoding="utf-8")
 
 

@@ -1,10 +1,10 @@
 """What training and its data cost from 1 to 1,024 workers: the tables and the picture of
-docs/scaling.md.
+docs/benchmarks/scaling.md.
 
 python tools/simulate_scaling.py --write
 
-Formulas stand in docs/scaling.md; constants marked "measured" come from this repository's own
-benchmarks, the others are assumptions about a cluster, stated there.
+Formulas stand in docs/benchmarks/scaling.md; constants marked "measured" come from this
+repository's own benchmarks, the others are assumptions about a cluster, stated there.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import numpy as np
 from mmzoo.io.files import beside
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "scaling.md"
-PICTURE = ROOT / "docs" / "scaling.png"
+PAGE = ROOT / "docs" / "benchmarks" / "scaling.md"
+PICTURE = ROOT / "docs" / "benchmarks" / "scaling.png"
 WORKERS = (1, 2, 4, 8, 16, 64, 256, 1024)
 # name: parameters, seconds of a step's own computing, samples a worker
 MODELS = {"concepts": (1.7e6, 0.2, 64), "100 M": (1e8, 0.25, 64), "1 B": (1e9, 1.0, 32)}

@@ -25,14 +25,16 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
         model: Functional Keras model, or the path of a `.keras` file.
         path: Folder to write. An old SavedModel there is replaced once the new one holds.
         signatures: Any of
+
             - `serving_default`: text inputs are strings `(batch,)`;
             - `portable`: text inputs are UTF-8 bytes, uint8 `(batch, length)`, zero padded,
               or token ids where the model has a tokenizer, as in the other formats.
-            Without a text input the two are alike, and `serving_default` is left out where
-            text comes in and an output has a free axis (tokens a byte). A model with a
-            tokenizer has a third in any case, `tokenize`: strings to token ids.
+              Without a text input the two are alike, and `serving_default` is left out where
+              text comes in and an output has a free axis (tokens a byte). A model with a
+              tokenizer has a third in any case, `tokenize`: strings to token ids.
             - its parts, as `surgery.extra_signatures.find_parts` finds them: `encode_image` and
               so on, `fuse`, `explain`, `encoded`.
+
             None: all that there are.
         samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what

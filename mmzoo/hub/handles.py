@@ -105,7 +105,7 @@ def parse(handle: str | os.PathLike | Handle) -> Handle:
         if not re.fullmatch("[0-9a-fA-F]{64}", pin):
             raise ValueError(
                 f"Expected #sha256= and 64 hexadecimal digits. Received: {handle!r}. "
-                "`mmzoo hub show` prints those of a module."
+                "`mmzoo hub info` prints those of a module."
             )
         return dataclasses.replace(parse(text), sha256=pin.lower())
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*)://", text)

@@ -36,9 +36,12 @@ class Sources:
         images: uint8 `(images, 64, 64, 3)`, RGB.
         phrases: uint8 `(phrases, 48)`, UTF-8 bytes, zero padded.
         speech: int16 `(samples,)`, all clips one after the other, 16 kHz.
-        clip_starts, clip_lengths: int32 `(clips,)`, in samples.
-        first, count: dict of modality to int32 `(classes,)`: where a class begins among
-            the items of that modality, and how many it has (0 where a source lacks it).
+        clip_starts: int32 `(clips,)`, in samples.
+        clip_lengths: int32 `(clips,)`, in samples.
+        first: Dict of modality to int32 `(classes,)`: where a class begins among the items of
+            that modality.
+        count: Dict of modality to int32 `(classes,)`: how many items a class has (0 where a
+            source lacks it).
         noise_db: `(low, high)`, the range of signal-to-noise ratios in dB.
     """
 
