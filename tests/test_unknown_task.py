@@ -1,7 +1,6 @@
 """A task that the library does not know, over features of its own, goes the whole way."""
 
 import dataclasses
-import json
 import shutil
 
 import keras
@@ -35,8 +34,6 @@ class Grading(Classification, kind="test_grading"):
 
 
 class Coins:
-    """Drawn coins: the grade shows in the wear of both sides, the age and the metal."""
-
     features = (*(Image(side) for side in SIDES), Number("age", "years"),
                 Category("metal", ("gold", "tin")))  # fmt: skip
     task = Grading(features, GRADES, answer_name="chance", target="grade")
@@ -44,9 +41,9 @@ class Coins:
     def samples(self, split, count=160, seed=0):
         rng = np.random.default_rng([seed, ("train", "validation", "test").index(split)])
         grade, metal = rng.integers(0, 4, count), rng.integers(1, 3, count)
-        inputs = {s: rng.integers(0, 60 * grade[:, None, None, None] + 30 * metal[:, None, None,
-                  None] + 9, (count, 16, 16, 3)).astype("uint8") for s in SIDES}  # fmt: skip
-        inputs["age"] = (60 - 12 * grade + rng.normal(0, 5, count)).astype("float32")
+        light = (25 * grade + 70 * metal + rng.integers(9, 60, count))[:, None, None, None]
+        inputs = {s: rng.integers(0, light, (count, 16, 16, 3)).astype("uint8") for s in SIDES}
+        inputs["age"] = (60 - 12 * grade + rng.normal(0, 15, count)).astype("float32")
         return inputs | {"metal": metal.astype("int32")}, {"grade": grade}
 
     def batches(self, split, batch_size, seed, step=0):
@@ -54,15 +51,13 @@ class Coins:
             yield self.samples(split, batch_size, seed := seed + 1)
 
     def identity(self):
-        return {"name": "coins, drawn", "sha256": "", "sizes": {}, "splits": {}}
+        return {"name": "drawn coins"}
 
 
 def build_model():
     given = {s: keras.Input((16, 16, 3), dtype="uint8", name=s) for s in SIDES}
-    given |= {
-        "age": keras.Input((), name="age"),
-        "metal": keras.Input((), dtype="int32", name="metal"),
-    }
+    given["age"] = keras.Input((), name="age")
+    given["metal"] = keras.Input((), dtype="int32", name="metal")
     seen = [layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 99)(given[s])) for s in SIDES]
     seen += [ops.expand_dims(given["age"] / 60, -1), layers.Embedding(3, 2)(given["metal"])]
     return keras.Model(given, Coins.task.head(layers.Dense(16, "relu")(ops.concatenate(seen, 1))))
@@ -70,7 +65,7 @@ def build_model():
 
 def test_a_task_that_the_library_does_not_know(tmp_path):
     metrics = run(Coins(), build_model, tmp_path / "run", recipe="coins", epochs=8,
-                  learning_rate=0.01, formats="all", metric_limit=0.05)  # fmt: skip
+                  learning_rate=0.01, formats="all", metric_limit=0.1)  # fmt: skip
     kappa = metrics["test"]["metrics"]["test_quadratic_kappa"]
     assert 0.7 < kappa["interval"][0] < kappa["value"] < kappa["interval"][1]
     folder = shutil.copytree(tmp_path / "run" / "bundle", tmp_path / "copied")
@@ -83,4 +78,4 @@ def test_a_task_that_the_library_does_not_know(tmp_path):
     assert "quadratic kappa" in (tmp_path / "run" / "report.html").read_text()
     told, _ = read_demo(folder)
     assert [m["kind"] for m in told["modalities"]] == ["picture", "picture", "number", "category"]
-    assert json.loads(json.dumps(load_bundle(folder).manifest["task"]))["kind"] == "test_grading"
+    assert load_bundle(folder).manifest["task"]["kind"] == "test_grading"

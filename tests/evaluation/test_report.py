@@ -44,7 +44,7 @@ def test_title_says_what_was_run(page):
     head = words(page.split("<h2>")[0])
     assert "concepts late fusion of image, text, audio 90.0 %" in head
     # By hand, Wilson's formula for 54 of 60.
-    assert "accuracy on 60 test samples (54 right); 95 % interval 79.9 % to 95.3 %" in head
+    assert "Accuracy on 60 test samples (54 right); 95 % interval 79.9 % to 95.3 %" in head
     assert "An answer that looks at no input gives 10.0 %" in head
     for fact in ("1,234,567", "3 min 51 s", "Seed 7", "concept128", "5ha", "mmzoo 0.1.0"):
         assert fact in head
