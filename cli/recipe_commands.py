@@ -6,24 +6,48 @@ from typing import Annotated
 import typer
 
 
-def _recipes() -> dict[str, str]:
-    """Recipe name to the first line of its docstring, read without running it."""
-    import ast
+def _folder() -> Path:
+    """Where the recipes are."""
     import importlib.util
 
     spec = importlib.util.find_spec("mmzoo.recipes")
-    folders = spec.submodule_search_locations if spec else None
+    return Path(next(iter((spec.submodule_search_locations if spec else None) or [])))
+
+
+def _recipes() -> dict[str, str]:
+    """Recipe name to the first line of its docstring, read without running it."""
+    import ast
+
     found = {}
-    for path in sorted(Path(next(iter(folders or []))).glob("[!_]*.py")):
+    for path in sorted(_folder().glob("[!_]*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         found[path.stem] = text.partition("\n")[0]
     return found
 
 
-def recipes() -> None:
+recipes = typer.Typer(help="List the recipes, or copy one to change it.")
+
+
+@recipes.callback(invoke_without_command=True)
+def list_recipes(context: typer.Context) -> None:
     """List the recipes."""
-    for name, story in _recipes().items():
-        typer.echo(f"{name:<12} {story}")
+    if context.invoked_subcommand is None:
+        for name, story in _recipes().items():
+            typer.echo(f"{name:<12} {story}")
+
+
+@recipes.command()
+def copy(
+    recipe: Annotated[str, typer.Argument(help="A name that `mmzoo recipes` lists.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Where the script goes.")],
+) -> None:
+    """Copy a recipe to a script of your own; run it with python FILE.py."""
+    _check_recipe(recipe)
+    if file.exists():
+        raise typer.BadParameter(f"{str(file)!r} exists. Name another file.", param_hint="FILE.py")
+    content = (_folder() / f"{recipe}.py").read_text(encoding="utf-8")
+    file.write_text(content, encoding="utf-8")
+    typer.echo(f"Copied: {file}. Change it, and run it: python {file} --help")
 
 
 def run(
@@ -85,7 +109,7 @@ def bakeoff(context: typer.Context) -> None:
 def add_recipe_commands(app: typer.Typer) -> None:
     """Adds them; what a command does not know goes to the recipe."""
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command()(recipes)
+    app.add_typer(recipes, name="recipes")
     app.command(context_settings=further, add_help_option=False)(run)
     app.command("train-cluster", context_settings=further)(train_cluster)
     app.command(context_settings=further, add_help_option=False)(bakeoff)

@@ -31,9 +31,9 @@ from mmzoo.fusion import zoo
 from mmzoo.io.files import beside, write_json
 from mmzoo.io.place_lock import lock_place
 from mmzoo.io.run_place import check_run_place
-from mmzoo.recipes import _tasks as tasks
-from mmzoo.recipes._contenders import AS_TEXT, AsText, Classifier
-from mmzoo.recipes._imbalance import compare_joint_training
+from mmzoo.recipes.comparison import encoded_tasks as tasks
+from mmzoo.recipes.comparison.contenders import AS_TEXT, AsText, Classifier
+from mmzoo.recipes.comparison.imbalance import compare_joint_training
 from mmzoo.training.launch.arguments import positive_int, some_of
 from mmzoo.training.resume.partial_results import PartialResults
 

@@ -30,8 +30,8 @@ from mmzoo.export.convert.quantization import check_choice
 from mmzoo.fusion.presence import subsets_of
 from mmzoo.io.place_lock import lock_place
 from mmzoo.io.run_place import check_run_place
-from mmzoo.recipes._card import about
-from mmzoo.recipes._concepts_inputs import ENCODERS, as_taken, predictor, with_strings
+from mmzoo.recipes.common.concept128_card import about
+from mmzoo.recipes.common.concept128_inputs import ENCODERS, as_taken, predictor, with_strings
 from mmzoo.recipes.common.ship import WRITES, ship
 from mmzoo.training.launch.arguments import pairs, positive_int, some_of
 from mmzoo.training.launch.devices import Devices, add_device_arguments, devices_of

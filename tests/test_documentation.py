@@ -176,6 +176,7 @@ def test_links_lead_to_files(name):
         ("mmzoo.ops", "ops"),
         ("mmzoo.preprocessing", "preprocessing"),
         ("mmzoo.pretrained", "pretrained"),
+        ("mmzoo.tasks", "tasks"),
         ("mmzoo.training", "training"),
     ],
 )

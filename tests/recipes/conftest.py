@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from kept import kept_processes  # noqa: F401 a fixture
 
-from mmzoo.recipes import _tasks
+from mmzoo.recipes.comparison import encoded_tasks
 from mmzoo.training.features import Features
 
 
@@ -20,7 +20,7 @@ def small_task():
     part = Features(tokens, masks, {m: x.mean(1) for m, x in tokens.items()}, labels)
     words = [b"cl\xc3\xa9", b"cat"] * (samples // 2)
     phrases = np.array([list(word.ljust(6, b"\0")) for word in words], "uint8")
-    return _tasks.Task(
+    return encoded_tasks.Task(
         classes, 9000, {"steps": 2, "batch_size": 4}, part, part, part,
         dict.fromkeys(("train", "validation", "test"), phrases),
     )  # fmt: skip

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 from mmzoo.data import concept128, synthetic
-from mmzoo.recipes import _contenders, _imbalance, _tasks
+from mmzoo.recipes.comparison import contenders, encoded_tasks, imbalance
 
 
 def test_what_is_absent_is_no_word_of_the_string(monkeypatch, small_task):
-    kind = _contenders.AsText(small_task)
+    kind = contenders.AsText(small_task)
     names = concept128.class_names()
     read = {}
     monkeypatch.setattr(kind.encoder, "predict", lambda rows, **_: read.update(rows=rows) or {
@@ -27,7 +27,7 @@ def test_what_is_absent_is_no_word_of_the_string(monkeypatch, small_task):
 
 
 def test_all_three_classifiers_are_in_its_cost(small_task):
-    kind = _contenders.AsText(small_task)
+    kind = contenders.AsText(small_task)
     assert set(kind.model.output) == {"logits", "image_logits", "audio_logits"}
     assert set(kind.model.input) == {"image", "text", "audio"}
     trained = kind.recognisers.trainable_weights + kind.reader.trainable_weights
@@ -38,12 +38,12 @@ def test_all_three_classifiers_are_in_its_cost(small_task):
 def test_late_kinds_are_calibrated_on_validation_data(kind, monkeypatch, small_task):
     called = []
     for module, name in (
-        (_contenders.training, "calibrate_temperatures"),
-        (_contenders.training, "calibrate_experts"),
-        (_contenders, "calibrate_mixture"),
+        (contenders.training, "calibrate_temperatures"),
+        (contenders.training, "calibrate_experts"),
+        (contenders, "calibrate_mixture"),
     ):
         monkeypatch.setattr(module, name, lambda *_, name=name: called.append(name))
-    _contenders.Classifier(kind, small_task).fit(0)
+    contenders.Classifier(kind, small_task).fit(0)
     assert (
         called
         == {
@@ -55,7 +55,7 @@ def test_late_kinds_are_calibrated_on_validation_data(kind, monkeypatch, small_t
 
 
 def test_a_seed_reproduces_a_kind(small_task):
-    contender = _contenders.Classifier("GatedFusion", small_task)
+    contender = contenders.Classifier("GatedFusion", small_task)
     found = []
     for seed in (3, 4, 3):
         contender.fit(seed)
@@ -66,7 +66,7 @@ def test_a_seed_reproduces_a_kind(small_task):
 
 
 def test_a_probe_of_a_projection_does_not_train_it():
-    model = _imbalance.build_joint({"image": 6, "text": 5}, 4)
+    model = imbalance.build_joint({"image": 6, "text": 5}, 4)
     kernel = model.get_layer("image_projection").kernel.value
     inputs = {"image": np.ones((2, 6)), "text": np.ones((2, 5))}
     for output, reached in (("logits", True), ("image_logits", False)):
@@ -97,7 +97,7 @@ def test_louder_noise_changes_nothing_but_the_noise():
 
 
 def test_tokens_are_averaged_over_those_that_are_real():
-    encoder = _tasks.build_encoder()
+    encoder = encoded_tasks.build_encoder()
     inputs, _ = concept128.draw_samples("test", per_class=1)
     inputs = {m: x[:5] for m, x in inputs.items()}
     found = {name: np.asarray(value) for name, value in encoder(inputs).items()}
@@ -123,7 +123,7 @@ class Arguments:
 
 @pytest.mark.parametrize("name", synthetic.TASKS)
 def test_synthetic_vectors_are_the_means_of_the_tokens(name):
-    task = _tasks.draw_synthetic(name, Arguments)
+    task = encoded_tasks.draw_synthetic(name, Arguments)
     assert task.classes == synthetic.expected(name)["classes"]
     assert task.parameters == 20_000 and task.budget == {"steps": 300, "batch_size": 64}
     assert len(task.train) == 300 * 64  # every sample once

@@ -11,7 +11,8 @@ from mmzoo.evaluation.bakeoff.result_checks import check_results
 from mmzoo.evaluation.bakeoff.results import interval
 from mmzoo.export import ParityError
 from mmzoo.fusion import zoo
-from mmzoo.recipes import _imbalance, _tasks, bakeoff
+from mmzoo.recipes import bakeoff
+from mmzoo.recipes.comparison import encoded_tasks, imbalance
 
 TINY = [
     "concepts", "--seeds", "2", "--steps", "2", "--batch-size", "8", "--parameters", "9000",
@@ -56,7 +57,7 @@ def test_a_short_run_leaves_what_it_promises(few, tmp_path, capsys):
         assert "breaches" not in entry
     assert results["encoders"]["parameters"] == 1_237_192
     rows = results["imbalance"]["rows"]
-    assert [row["name"] for row in rows] == list(_imbalance.ROWS)
+    assert [row["name"] for row in rows] == list(imbalance.ROWS)
     assert all(set(row["modalities"]) == {"image", "text", "audio"} for row in rows)
     verdict = results["verdict"]
     assert (verdict["best_late"], verdict["best_learned"]) == ("LateFusion", "Concatenation")
@@ -153,7 +154,7 @@ def test_every_kind_takes_part_by_default():
     args = bakeoff.parse(["concepts"])
     assert args.kinds == (*zoo.KINDS, "image", "text", "audio", "everything as text")
     assert args.tasks == ("concepts", "xor", "noise", "single")
-    assert set(args.tasks) == set(_tasks.ABOUT) and set(bakeoff.NOTES) <= set(args.kinds)
+    assert set(args.tasks) == set(encoded_tasks.ABOUT) and set(bakeoff.NOTES) <= set(args.kinds)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Parts of the bake-off: what it compares, on what, and how."""
