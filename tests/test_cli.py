@@ -68,6 +68,16 @@ def test_help_version_and_recipes():
     assert "--seeds" in mmzoo("bakeoff", "--help").stdout
 
 
+def test_a_recipe_can_be_copied_and_run_from_its_copy(tmp_path):
+    script = tmp_path / "mine.py"
+    assert mmzoo("recipes", "copy", "concepts", script).returncode == 0
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--fusion" in done.stdout
+    again = mmzoo("recipes", "copy", "concepts", script)
+    assert again.returncode == 2 and "exists" in again.stderr
+    assert mmzoo("recipes", "copy", "nothing", tmp_path / "b.py").returncode == 2
+
+
 def test_unknown_recipes_and_options_are_wrong_usage():
     done = mmzoo("run", "nothing")
     assert done.returncode == 2
@@ -85,7 +95,7 @@ def test_the_three_formats_name_the_same_top_five(folder):
     for name in ("saved_model", "tflite", "onnx"):
         done = mmzoo("predict", folder / "run", "--format", name, "--json", *sample(folder))
         assert done.returncode == 0, done.stderr
-        answers[name] = json.loads(done.stdout)
+        answers[name] = json.loads(done.stdout)["probability"]
         assert len(answers[name]) == 5
     names = {name: [row["class"] for row in rows] for name, rows in answers.items()}
     assert names["saved_model"] == names["tflite"] == names["onnx"]
@@ -109,10 +119,10 @@ def test_predict_does_without_what_is_not_given(folder, absent):
     assert done.returncode == 0, done.stderr
     assert f"without {' and '.join(absent)}" in " ".join(done.stdout.split())
     done = mmzoo("predict", folder / "run", "--json", "--top", 128, *given)
-    scores = {row["class"]: row["score"] for row in json.loads(done.stdout)}
+    scores = {row["class"]: row["score"] for row in json.loads(done.stdout)["probability"]}
     assert sum(scores.values()) == pytest.approx(1, rel=1e-5)
     done = mmzoo("predict", folder / "run", "--json", "--top", 128, *sample(folder))
-    whole = {row["class"]: row["score"] for row in json.loads(done.stdout)}
+    whole = {row["class"]: row["score"] for row in json.loads(done.stdout)["probability"]}
     assert max(abs(whole[name] - score) for name, score in scores.items()) > 1e-4
 
 

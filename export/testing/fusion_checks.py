@@ -7,7 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmzoo.export.testing.layer_checks import FORMATS, assert_near, check_layer, flat, randomize
+from mmzoo.export.testing.layer_checks import (
+    FORMATS,
+    POLICIES,
+    assert_near,
+    check_layer,
+    check_parity,
+    flat,
+    randomize,
+    wrap,
+)
 
 MODALITIES = (("text",), ("image", "text"), ("audio", "image", "text"))
 WIDTHS = {"audio": 3, "image": 6, "text": 4}  # D_m
@@ -16,7 +25,9 @@ CLASSES = 4
 SAME = 1e-5  # of scale, for the same sum in another order
 
 
-def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODALITIES):
+def check_fusion(
+    make, *, folder, widths=None, num_weights=None, modalities=MODALITIES, formats=FORMATS
+):
     """Puts a fusion layer through the contract of `mmzoo.fusion.FusionLayer`.
 
     With one, two and three modalities: everything that `check_layer` does, with some modalities
@@ -32,6 +43,7 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
         num_weights: Optional function of a dict of widths to the exact number of trainable
             parameters, absent tokens included.
         modalities: Tuples of modality names, from one modality to most.
+        formats: Formats that it is exported to.
 
     Raises:
         AssertionError: At the first thing that does not hold.
@@ -40,17 +52,17 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
     folder.mkdir(parents=True, exist_ok=True)
     takes = make().takes
     for names in modalities:
-        chosen = {m: (widths or WIDTHS)[m] if takes != "logits" else CLASSES for m in names}
+        chosen = chosen_widths(takes, names, widths)
         inputs = make_inputs(takes, chosen)
         check_layer(
             make,
             call_layer,
             inputs=inputs,
             num_weights=num_weights and num_weights(chosen),
-            formats=FORMATS if names == modalities[-1] else (),
-            shapes={m: (None, chosen[m]) for m in names} | {f"{m}_mask": (None,) for m in names}
-            if takes == "tokens"
-            else None,
+            formats=formats if names == modalities[-1] else (),
+            # Half precision with fewest and most: what is between is the same code.
+            policies=POLICIES if names in (modalities[0], modalities[-1]) else (),
+            shapes=free_shapes(takes, chosen),
             folder=folder,
             more=[spoil_absent(inputs)],
         )
@@ -62,6 +74,44 @@ def check_fusion(make, *, folder, widths=None, num_weights=None, modalities=MODA
         check_all_present(layer, make, inputs)
         if takes == "tokens":
             check_masked(layer, inputs)
+
+
+def check_fusion_exports(
+    make, *, folder, widths=None, names=MODALITIES[-1], formats=FORMATS
+) -> None:
+    """Exports a fusion layer, and compares each artifact with Keras.
+
+    Args:
+        make, folder, widths: See `check_fusion`.
+        names: Modality names.
+        formats: Formats that it is exported to.
+
+    Raises:
+        AssertionError: If an artifact answers differently, absent modalities as NaN too.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    layer = make()
+    chosen = chosen_widths(layer.takes, names, widths)
+    inputs = make_inputs(layer.takes, chosen)
+    call_layer(layer, inputs)
+    randomize(layer)
+    model = wrap(layer, call_layer, inputs, free_shapes(layer.takes, chosen))
+    for name in formats:
+        check_parity(model, inputs, name, folder, [spoil_absent(inputs)])
+
+
+def chosen_widths(takes, names, widths):
+    """Dict of modality to its width; of experts, the number of classes."""
+    return {m: (widths or WIDTHS)[m] if takes != "logits" else CLASSES for m in names}
+
+
+def free_shapes(takes, widths):
+    """Shapes of inputs whose number of tokens is free; None where nothing is."""
+    if takes != "tokens":
+        return None
+    masks = {f"{m}_mask": (None,) for m in widths}
+    return {m: (None, width) for m, width in widths.items()} | masks
 
 
 def make_inputs(takes, widths, seed=0):

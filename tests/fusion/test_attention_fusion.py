@@ -15,6 +15,7 @@ from attention_formulas import (
     random_layer,
     reference,
 )
+from quick import QUICK
 
 from mmzoo.export.testing.fusion_checks import check_fusion
 from mmzoo.export.testing.layer_checks import check_gradients, dtype_policy
@@ -54,6 +55,7 @@ def test_contract(tmp_path, name):
             + inside(name, len(widths), layers)
         ),
         folder=tmp_path,
+        formats=QUICK,
     )
 
 

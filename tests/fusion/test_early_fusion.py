@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from quick import QUICK
 
 from mmzoo.export.testing.fusion_checks import check_fusion
 from mmzoo.export.testing.layer_checks import randomize
@@ -73,7 +74,7 @@ def reference(layer, features, presence):
 @pytest.mark.parametrize("name", ALL)
 def test_contract(tmp_path, name):
     make, widths, num_weights = ALL[name]
-    check_fusion(make, folder=tmp_path, widths=widths, num_weights=num_weights)
+    check_fusion(make, folder=tmp_path, widths=widths, num_weights=num_weights, formats=QUICK)
 
 
 @pytest.mark.parametrize("names", SUBSETS)

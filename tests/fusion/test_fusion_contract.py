@@ -1,6 +1,7 @@
 """The contract of every fusion layer; each goes through it by one call."""
 
 import pytest
+from quick import QUICK
 
 from mmzoo import fusion
 from mmzoo.export.testing.fusion_checks import check_fusion
@@ -23,4 +24,4 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_contract(tmp_path, name):
     make, num_weights = CASES[name]
-    check_fusion(make, num_weights=num_weights, folder=tmp_path)
+    check_fusion(make, num_weights=num_weights, folder=tmp_path, formats=QUICK)

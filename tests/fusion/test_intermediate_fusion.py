@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from quick import QUICK
 
 from mmzoo.export.testing.fusion_checks import (
     MODALITIES,
@@ -72,6 +73,7 @@ def test_contract(tmp_path, name):
         num_weights=lambda widths: COUNT[name](widths) + sum(widths.values()),
         modalities=names,
         folder=tmp_path,
+        formats=QUICK,
     )
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from quick import QUICK
 
 from mmzoo.export.testing.fusion_checks import check_fusion
 from mmzoo.export.testing.layer_checks import dtype_policy, randomize
@@ -91,7 +92,9 @@ def reference(layer, logits, presence=None):
 @pytest.mark.parametrize("name", ALL)
 def test_contract(tmp_path, name):
     make, num_weights = ALL[name]
-    check_fusion(make, folder=tmp_path, num_weights=lambda widths: num_weights(len(widths)))
+    check_fusion(
+        make, folder=tmp_path, formats=QUICK, num_weights=lambda widths: num_weights(len(widths))
+    )
 
 
 @pytest.mark.parametrize("names", SUBSETS)

@@ -46,6 +46,7 @@ def test_a_worker_is_killed(undisturbed, tmp_path):
     assert "Going on from step" in told
 
 
+@pytest.mark.slow
 def test_a_worker_gets_sigterm(undisturbed, tmp_path):
     step = DRAW.randrange(2, STEPS - 12)
     found, ended, told = two_workers(tmp_path, "SIGTERM", step)
@@ -57,6 +58,7 @@ def test_a_worker_gets_sigterm(undisturbed, tmp_path):
     assert len(steps) == 1 and step <= int(steps.pop()) <= step + 10  # both at the same one
 
 
+@pytest.mark.slow
 def test_the_disk_is_full_at_a_checkpoint(undisturbed, tmp_path):
     found, ended, told = two_workers(tmp_path, "full", 20)
     assert_same(found, undisturbed)
@@ -81,6 +83,7 @@ def interrupted(killed, tmp_path):
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interrupted")
 def test_the_last_checkpoint_is_cut_off(undisturbed, tmp_path):
     last = max((tmp_path / "run/worker-0").glob("step-*.npz"))
@@ -100,6 +103,7 @@ def test_all_checkpoints_are_damaged(tmp_path):
         two_workers(tmp_path, "SIGKILL", 33)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 @pytest.mark.usefixtures("interrupted")
 def test_the_folder_of_a_worker_is_lost(undisturbed, tmp_path, lost):
@@ -109,6 +113,7 @@ def test_the_folder_of_a_worker_is_lost(undisturbed, tmp_path, lost):
     assert ("Going on from step" in told) == (lost == 1)  # the first one's are all that there are
 
 
+@pytest.mark.slow
 def test_a_gradient_becomes_nan(tmp_path):
     with pytest.raises(ClusterError, match="training diverged") as caught:
         two_workers(tmp_path, "nan", 24)

@@ -1,0 +1,3 @@
+"""What the quick tests of a fusion export to; the slow ones export to every format."""
+
+QUICK = ("tflite",)
