@@ -19,7 +19,7 @@ MOST = 200  # MiB of memory, h5py's import included
 CHECK = """
 import json, resource, sys
 from pathlib import Path
-from mmzoo.keras_archive import check_keras_archive
+from mmzoo.io.keras_archive import check_keras_archive
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 said = []
 for path in sys.argv[1:]:

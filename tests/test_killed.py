@@ -19,8 +19,8 @@ DRAW = random.Random(5)
 WRITES = """
 import signal, sys, time
 from pathlib import Path
-from mmzoo.files import beside
-from mmzoo.stopping import tidy_up_when_asked_to_end
+from mmzoo.io.files import beside
+from mmzoo.io.stopping import tidy_up_when_asked_to_end
 tidy_up_when_asked_to_end()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a job has no terminal
 print("begun", flush=True)
@@ -92,7 +92,7 @@ def test_a_folder_of_a_living_process_or_of_nobody_stays(tmp_path):
 def test_what_was_moved_aside_comes_back(tmp_path):
     code = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from mmzoo import files\n"
+        "from mmzoo.io import files\n"
         "files.exchange = lambda new, path: False\n"  # a system that can't
         "def killed(old, new, rename=os.rename):\n"
         "    rename(old, new)\n"

@@ -12,7 +12,7 @@ from mmzoo.io.place_lock import PlaceInUseError, lock_place
 
 HOLD = """
 import sys, time
-from mmzoo.place_lock import lock_place
+from mmzoo.io.place_lock import lock_place
 with lock_place(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

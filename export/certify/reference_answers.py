@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.compat.functional import all_layers
 from mmzoo.export.certify.check_plan import SMALL_RUN
 from mmzoo.export.certify.comparison import TOLERANCE
 from mmzoo.export.certify.edge_cases.image_files import picture_files
@@ -106,7 +107,7 @@ def _dtype(value):
 
 def in_half_precision(model: keras.Model) -> bool:
     """Whether any layer computes in float16 or bfloat16."""
-    return any(layer.compute_dtype in HALF for layer in model._flatten_layers())
+    return any(layer.compute_dtype in HALF for layer in all_layers(model))
 
 
 def predict(model: keras.Model, inputs: dict, batch_size: int = 64) -> dict:

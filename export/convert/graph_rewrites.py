@@ -82,7 +82,7 @@ def _new_axes(node, constants):
 
 
 def _value(node):
-    from tensorflow.python.framework import tensor_util
+    from mmzoo.compat.internals import tensor_util
 
     return np.atleast_1d(tensor_util.MakeNdarray(node.attr["value"].tensor))
 

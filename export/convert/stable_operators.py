@@ -20,8 +20,8 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import op_def_registry, tensor_util
 
+from mmzoo.compat.internals import op_def_registry, tensor_util
 from mmzoo.export.convert.subnormal import COMPARISONS, flushed, vanishes
 
 raw = tf.raw_ops

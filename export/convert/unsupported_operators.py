@@ -6,6 +6,8 @@ from pathlib import Path
 
 import keras
 
+from mmzoo.compat.functional import all_layers
+
 HALF = (19, 14)  # TensorFlow's numbers of float16 and bfloat16
 DOUBLE = 2
 BOTH = ("tflite", "onnx")
@@ -150,6 +152,6 @@ def layer_of(name: str, model: keras.Model) -> str:
         layer = layers.get(part) or layers.get(re.sub(r"_\d+$", "", part))
         if layer is not None:
             found.append(layer.name)
-            children = getattr(layer, "layers", None) or layer._flatten_layers(False, False)
+            children = getattr(layer, "layers", None) or all_layers(layer, False, False)
             layers = {child.name: child for child in children}
     return "/".join(found)

@@ -4,6 +4,14 @@ import re
 
 import numpy as np
 
+from mmzoo.compat.functional import (
+    inputs_structure,
+    is_functional,
+    is_wrapper,
+    maker_of,
+    nodes_by_depth,
+    outputs_structure,
+)
 from mmzoo.tasks import ArrayAnswer, Task, Tensor, Vector
 from mmzoo.tasks.guess import named_like_scores, named_like_vectors
 
@@ -89,15 +97,15 @@ def _are_probabilities(values):
 def _outputs(model):
     from mmzoo.export.surgery.model_description import leaves
 
-    return leaves(model._outputs_struct, "outputs")
+    return leaves(outputs_structure(model), "outputs")
 
 
 def _is_activated(tensor):
     """Whether what makes a tensor gives scores; looks into models that are layers."""
-    operation, _, index = tensor._keras_history
-    while hasattr(operation, "_outputs_struct") or hasattr(operation, "_functional"):
+    operation, _, index = maker_of(tensor)
+    while is_wrapper(operation):
         tensor = operation.outputs[index]
-        operation, _, index = tensor._keras_history
+        operation, _, index = maker_of(tensor)
     activation = getattr(operation, "activation", None)
     names = {getattr(activation, "__name__", ""), type(operation).__name__}
     return any(re.sub(r"(?<!^)(?=[A-Z])", "_", n).lower() in ACTIVATIONS for n in names)
@@ -128,8 +136,8 @@ def _trace(model, given):
     from mmzoo.fusion import HideAbsent
 
     found = dict(given)
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
+    for depth in sorted(nodes_by_depth(model), reverse=True):
+        for node in nodes_by_depth(model)[depth]:
             operation, taken, made = node.operation, node.input_tensors, node.output_tensors
             if not taken:
                 for tensor in made:
@@ -141,7 +149,7 @@ def _trace(model, given):
             if isinstance(operation, HideAbsent):
                 hidden = (node.arguments.args or [node.arguments.kwargs["inputs"]])[0]
                 own = [found[id(hidden[name])] for name in sorted(hidden)]
-            elif hasattr(operation, "_outputs_struct") and _same(operation, arguments):
+            elif is_functional(operation) and _same(operation, arguments):
                 passed = zip(operation.inputs, keras.tree.flatten(arguments[0]), strict=True)
                 inner = _trace(operation, {id(t): found[id(value)] for t, value in passed})
                 own = [inner[id(tensor)] for tensor in operation.outputs]
@@ -154,7 +162,7 @@ def _same(model, arguments):
     """Whether a model that is a layer was called with its own structure, and no more."""
     import keras
 
-    struct, first = model._inputs_struct, arguments[0]
+    struct, first = inputs_structure(model), arguments[0]
     more = keras.tree.flatten(arguments[1:])  # `mask`, which is mostly None
     if any(isinstance(value, keras.KerasTensor) for value in more):
         return False

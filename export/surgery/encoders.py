@@ -5,6 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from mmzoo.compat.functional import calls_of, inputs_structure, maker_of, run_through_graph
 from mmzoo.export.surgery.model_description import describe, leaves
 from mmzoo.export.surgery.tokenizers import walk
 from mmzoo.fusion import HideAbsent
@@ -78,8 +79,8 @@ def split_towers(model: keras.Model) -> Towers | None:
             new[key] = ops.cast(given_back, leaf.dtype) if half else given_back
         return new if isinstance(result, dict) else new[""]
 
-    structure = keras.tree.map_structure(lambda t: given[t.name], model._inputs_struct)
-    outputs = model._run_through_graph(structure, call_fn=call)
+    structure = keras.tree.map_structure(lambda t: given[t.name], inputs_structure(model))
+    outputs = run_through_graph(model, structure, call=call)
     read = _inputs_of(keras.tree.flatten(outputs))
     if not encoders or set(encoders) & read or len(read) < 2:
         return None
@@ -99,8 +100,8 @@ def _inputs_of(outputs):
     return {
         tensor.name
         for operation, index in _nodes_of(outputs)
-        if not operation._inbound_nodes[index].input_tensors
-        for tensor in operation._inbound_nodes[index].output_tensors
+        if not calls_of(operation)[index].input_tensors
+        for tensor in calls_of(operation)[index].output_tensors
     }
 
 
@@ -112,8 +113,8 @@ def _nodes_of(outputs):
     """Every operation that symbolic tensors are made by, with the index of its call."""
     found, waiting = {}, list(outputs)
     while waiting:
-        operation, index, _ = waiting.pop()._keras_history
+        operation, index, _ = maker_of(waiting.pop())
         if (id(operation), index) not in found:
             found[id(operation), index] = operation, index
-            waiting += operation._inbound_nodes[index].input_tensors
+            waiting += calls_of(operation)[index].input_tensors
     return list(found.values())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from mmzoo.compat.functional import inputs_structure, run_through_graph
 from mmzoo.export.bundle.signatures import BYTES
 from mmzoo.export.certify.comparison import compare
 from mmzoo.export.surgery.encoders import HALF, split_towers
@@ -183,8 +184,8 @@ def explain(model: keras.Model, inputs: dict) -> dict:
             found[operation.name] = notes
         return result
 
-    structure = keras.tree.map_structure(lambda t: inputs[t.name], model._inputs_struct)
-    model._run_through_graph(structure, call_fn=run)
+    structure = keras.tree.map_structure(lambda t: inputs[t.name], inputs_structure(model))
+    run_through_graph(model, structure, call=run)
     names = [name for notes in found.values() for name in notes]
     clash = len(set(names)) < len(names)
     return {

@@ -9,6 +9,13 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from mmzoo.compat.functional import (
+    inputs_structure,
+    is_functional,
+    maker_of,
+    outputs_structure,
+    run_through_graph,
+)
 from mmzoo.fusion.presence import presence_of
 from mmzoo.io.keras_files import load_keras
 from mmzoo.tasks.features import Feature
@@ -36,7 +43,7 @@ def load_model(model) -> keras.Model:
             f"Sequential {model.name!r}, which has no input yet. Put keras.Input(shape, "
             "name='...') first, or call it once on data."
         )
-    if not isinstance(model, keras.Model) or not hasattr(model, "_inputs_struct"):
+    if not isinstance(model, keras.Model) or not is_functional(model):
         raise ValueError(
             "Expected a functional keras.Model or the path of a .keras file. "
             f"Received: {type(model).__name__}. Build it from keras.Input tensors."
@@ -49,13 +56,13 @@ def _with_names(model):
 
     Keras counts them in each process, and gives others to the same model out of a file.
     """
-    tensors = keras.tree.flatten(model._inputs_struct)
+    tensors = keras.tree.flatten(inputs_structure(model))
     unnamed = [tensor for tensor in tensors if NUMBERED.fullmatch(tensor.name)]
     if not unnamed or any(isinstance(each, dict | list | tuple) for each in _values(model)):
         return model
     taken = {tensor.name for tensor in tensors if not NUMBERED.fullmatch(tensor.name)}
     names = {}
-    keys = model._inputs_struct if isinstance(model._inputs_struct, dict) else {}
+    keys = inputs_structure(model) if isinstance(inputs_structure(model), dict) else {}
     by_key = {id(tensor): key for key, tensor in keys.items()}
     for place, tensor in enumerate(tensors, start=1):
         if not NUMBERED.fullmatch(tensor.name):
@@ -68,16 +75,16 @@ def _with_names(model):
         taken.add(name)
     inputs = keras.tree.map_structure(
         lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=names[id(t)]),
-        model._inputs_struct,
+        inputs_structure(model),
     )
-    outputs = model._run_through_graph(
-        inputs, call_fn=lambda operation, *args, **kwargs: operation(*args, **kwargs)
+    outputs = run_through_graph(
+        model, inputs, call=lambda operation, *args, **kwargs: operation(*args, **kwargs)
     )
     return keras.Model(inputs, outputs, name=model.name)
 
 
 def _values(model):
-    structure = model._inputs_struct
+    structure = inputs_structure(model)
     if isinstance(structure, dict):
         return list(structure.values())
     return list(structure) if isinstance(structure, list | tuple) else [structure]
@@ -95,12 +102,12 @@ def describe(model: keras.Model, tokenizers=()) -> tuple[list[Tensor], list[Tens
         ValueError: If inputs or outputs are nested, two tensors share a name, a name is no
             identifier, or a first axis is not the free batch.
     """
-    inputs = [(tensor.name, tensor) for tensor in leaves(model._inputs_struct, "inputs")]
-    found = leaves(model._outputs_struct, "outputs")
-    if isinstance(model._outputs_struct, dict):
-        outputs = list(zip(model._outputs_struct, found, strict=True))
+    inputs = [(tensor.name, tensor) for tensor in leaves(inputs_structure(model), "inputs")]
+    found = leaves(outputs_structure(model), "outputs")
+    if isinstance(outputs_structure(model), dict):
+        outputs = list(zip(outputs_structure(model), found, strict=True))
     else:
-        outputs = [(tensor._keras_history.operation.name, tensor) for tensor in found]
+        outputs = [(maker_of(tensor).operation.name, tensor) for tensor in found]
     tokens = {name: each.source for each in tokenizers for name in each.names}
     kinds = {feature.name: feature.kind for feature in _DECLARED.get(model, ())}
     modalities = {tokens.get(name, name) for name, _ in inputs}
@@ -160,12 +167,12 @@ def _traced_shapes(model):
     """
     if model not in _TRACED:
         specs = keras.tree.map_structure(
-            lambda t: tf.TensorSpec(t.shape, t.dtype), model._inputs_struct
+            lambda t: tf.TensorSpec(t.shape, t.dtype), inputs_structure(model)
         )
         function = tf.function(lambda values: model(values, training=False), autograph=False)
         made = function.get_concrete_function(specs).structured_outputs
         found = keras.tree.flatten(made)
-        said = keras.tree.flatten(model._outputs_struct)
+        said = keras.tree.flatten(outputs_structure(model))
         _TRACED[model] = [
             (None, *here.shape.as_list()[1:]) if here.shape.rank is not None else tuple(there.shape)
             for here, there in zip(found, said, strict=True)
@@ -179,7 +186,7 @@ def _tensor(name, tensor):
 
 def call(model: keras.Model, inputs: dict) -> dict:
     """Calls a model in inference mode by name: dict of tensors to dict of tensors."""
-    structure = model._inputs_struct
+    structure = inputs_structure(model)
     values: dict | list | tf.Tensor
     if isinstance(structure, dict):
         values = {key: inputs[tensor.name] for key, tensor in structure.items()}

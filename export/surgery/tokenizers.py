@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmzoo.compat.functional import functional_of, inputs_structure, run_through_graph
 from mmzoo.export.samples.samples import as_strings
 
 
@@ -147,7 +148,7 @@ def _cut(model, left):
         done[id(operation), id(tensors[0])] = tokens if isinstance(result, dict) else tokens[""]
         return done[id(operation), id(tensors[0])]
 
-    inputs = keras.tree.map_structure(lambda t: given[id(t)], model._inputs_struct)
+    inputs = keras.tree.map_structure(lambda t: given[id(t)], inputs_structure(model))
     outputs = walk(model, inputs, call)
     for leaf in keras.tree.flatten(outputs):
         if id(leaf) in origin:
@@ -167,20 +168,20 @@ def _holds_ids(tensor):
 def walk(function, inputs, call):
     """Calls a functional model's layers one by one, on symbolic tensors."""
     if isinstance(function, keras.Sequential):
-        function = function._functional
+        function = functional_of(function)
     given = inputs
-    if isinstance(inputs, dict) and not isinstance(function._inputs_struct, dict):
+    if isinstance(inputs, dict) and not isinstance(inputs_structure(function), dict):
         inputs = [inputs.get(t.name) for t in function.inputs]  # as Keras matches them: by name
         fits = len(given) == len(inputs) and all(value is not None for value in inputs)
     else:
         paths = [
             [path for path, _ in keras.tree.flatten_with_path(each)]
-            for each in (inputs, function._inputs_struct)
+            for each in (inputs, inputs_structure(function))
         ]
         fits = paths[0] == paths[1]
     if not fits:
         raise ValueError(
             f"Expected the nested model {function.name!r} to be called with "
-            f"{function._inputs_struct}. Received: {given}."
+            f"{inputs_structure(function)}. Received: {given}."
         )
-    return function._run_through_graph(inputs, call_fn=call)
+    return run_through_graph(function, inputs, call=call)

@@ -70,7 +70,7 @@ def count_flops(
 
 def _frozen(model, shapes):
     """The graph of one sample, its variables constants and its functions inlined."""
-    from tensorflow.python.framework import convert_to_constants
+    from mmzoo.compat.internals import convert_to_constants
 
     specs = {}
     for tensor in model.inputs:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-from keras.src.saving.serialization_lib import in_safe_mode
 
+from mmzoo.compat.internals import in_safe_mode
 from mmzoo.hub.handles import parse
 from mmzoo.hub.module import TF1, Module, fingerprint, load_module
 from mmzoo.hub.resolution import resolve, ships

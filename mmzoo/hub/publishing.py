@@ -8,6 +8,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from mmzoo.compat.functional import (
+    all_layers,
+    inputs_structure,
+    is_functional,
+    maker_of,
+    outputs_structure,
+)
 from mmzoo.hub.contract import CONTRACT_FILE
 from mmzoo.hub.layer import HubLayer
 from mmzoo.hub.resources import find_resources
@@ -45,7 +52,7 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
     """
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if not isinstance(model, keras.Model) or not hasattr(model, "_inputs_struct"):
+    if not isinstance(model, keras.Model) or not is_functional(model):
         raise ValueError(f"Expected a functional keras.Model. Received: {type(model).__name__}.")
     path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
@@ -72,7 +79,7 @@ OURS = {
 def _root(model):
     """The object to save, and its signature."""
     spec = keras.tree.map_structure(
-        lambda t: tf.TensorSpec(t.shape, t.dtype, name=t.name), model._inputs_struct
+        lambda t: tf.TensorSpec(t.shape, t.dtype, name=t.name), inputs_structure(model)
     )
 
     @tf.function(autograph=False)
@@ -109,7 +116,7 @@ def _thawed(model):
     """Modules inside, trainable for a moment: whoever publishes them may have frozen them."""
     inner = [
         layer
-        for layer in model._flatten_layers(include_self=False)
+        for layer in all_layers(model, include_self=False)
         if isinstance(layer, HubLayer) and layer.module.fine_tunable
     ]
     before = [(layer, layer._trainable, set(layer._frozen)) for layer in inner]
@@ -127,7 +134,7 @@ def _thawed(model):
 def _by_name(model):
     """Dict of name to variable: a module's own names, with its layer's where two share one."""
     inner: dict[int, tuple[str, str]] = {}
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model, include_self=False):
         if isinstance(layer, HubLayer):
             inner |= {id(w): (layer.name, name) for name, w in layer.module_weights.items()}
     counted = collections.Counter(name for _, name in inner.values())
@@ -150,9 +157,9 @@ def _loss(weight):
 def _signature(model, spec):
     """Arguments and results by name; of nested results, by their path."""
     specs = {each.name: each for each in tf.nest.flatten(spec)}
-    structure = model._outputs_struct
+    structure = outputs_structure(model)
     if not isinstance(structure, dict):
-        made = [t._keras_history.operation.name for t in keras.tree.flatten(structure)]
+        made = [maker_of(t).operation.name for t in keras.tree.flatten(structure)]
         names = [n if made.count(n) == 1 else f"{n}_{k}" for k, n in enumerate(made)]
 
     @tf.function(autograph=False)

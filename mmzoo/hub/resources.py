@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from mmzoo.compat.functional import all_layers
 from mmzoo.hub.layer import HubLayer
 
 # Of a lookup table, of an asset file, of a variable that is no weight: a random seed's.
@@ -27,7 +28,7 @@ def find_resources(model: keras.Model, functions) -> list:
     if not captured:
         return []
     found = {}
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model, include_self=False):
         roots = [layer, layer.module.root] if isinstance(layer, HubLayer) else [layer]
         for root in roots:
             for each in tf.train.TrackableView(root).descendants():

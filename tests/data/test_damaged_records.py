@@ -83,7 +83,7 @@ def test_an_error_of_another_process_is_found_in_its_text(monkeypatch):
 COMMAND = """
 import sys
 import mmzoo.cli.app, mmzoo.cli.main
-from mmzoo.data.beam_jobs import run_jobs
+from mmzoo.data.beam.jobs import run_jobs
 from mmzoo.data.records import read_shard
 
 @mmzoo.cli.app.app.command()

@@ -116,7 +116,7 @@ def test_blocks_give_what_the_whole_does(monkeypatch):
 
 LIMITED = """
 import resource, sys
-from mmzoo.data.audio import read_audio
+from mmzoo.data.media.audio import read_audio
 import soundfile, soxr
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
+from mmzoo.compat.functional import all_layers
 from mmzoo.ops.sample_random import Rows, current_rows, seeing
 from mmzoo.training.distributed.batch_moments import take_over_replicas
 from mmzoo.training.distributed.empty_rows import emptied, filled
@@ -60,7 +61,7 @@ class DistributedModel(keras.Model):
         optimizer = keras.optimizers.get(optimizer)
         check_compile(self, optimizer, loss, accumulate, kwargs)
         self._pieces = accumulate
-        for layer in self._flatten_layers():
+        for layer in all_layers(self):
             if self._is_cut:
                 keep_apart(layer)
             if isinstance(layer, keras.layers.BatchNormalization):

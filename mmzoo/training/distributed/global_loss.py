@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 from keras import ops
-from keras.src.trainers.compile_utils import CompileLoss
 
+from mmzoo.compat.internals import CompileLoss
 from mmzoo.ops.sample_random import Rows, current_rows
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from mmzoo.compat.functional import all_layers
+
 _KNOWN = ("OneDeviceStrategy", "MirroredStrategy", "CollectiveAllReduceStrategy", "TPUStrategy")
 
 
@@ -68,7 +70,7 @@ def whole_batch_losses(loss) -> list:
 
 
 def _check_modules(model):
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         statistics = getattr(layer, "statistics", None)
         if statistics:
             raise ValueError(
@@ -85,7 +87,7 @@ def _check_accumulation(model, loss):
             f"Expected accumulate=1 with {type(leaf).__name__}, which compares every sample with "
             "all others of its batch. Received: more. Use more replicas, or smaller batches."
         )
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
             raise ValueError(
                 f"Expected accumulate=1 with BatchNormalization. Received: more, and "
