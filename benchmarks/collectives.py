@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmzoo.io.files import beside, write_json
+from mmzoo.io.files import atomic_write, write_json
 from mmzoo.training.launch.cluster import run_cluster
 
 SIZES = (1, 1 << 10, 1 << 16, 1 << 18, 1 << 20, 1 << 22)  # of float32
@@ -59,7 +59,7 @@ def main():
     print("| bytes | ms | MB/s |\n| --- | --- | --- |")
     for size, seconds in found.items():
         print(f"| {size:,} | {1000 * seconds:.2f} | {size / seconds / 1e6:.0f} |")
-    with beside(args.out / "collectives.json") as path:
+    with atomic_write(args.out / "collectives.json") as path:
         write_json(path, {"workers": args.workers, "seconds": found})
 
 

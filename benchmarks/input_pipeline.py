@@ -26,7 +26,7 @@ from PIL import Image
 from mmzoo import encoders
 from mmzoo.data import concept128, decode_text, read_audio, readers
 from mmzoo.data.prepare import prepare_dataset
-from mmzoo.io.files import beside, write_json
+from mmzoo.io.files import atomic_write, write_json
 
 THREADS = 2
 SIZE = 256  # pixels: what models of photographs are trained on
@@ -222,7 +222,7 @@ def main():
     step = found["step"]
     print(f"Training step: {1000 * step['with']:.1f} ms with the pipeline, "
           f"{1000 * step['without']:.1f} ms with one batch again and again.")  # fmt: skip
-    with beside(args.out / "input_pipeline.json") as path:
+    with atomic_write(args.out / "input_pipeline.json") as path:
         write_json(path, found)
 
 

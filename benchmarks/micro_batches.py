@@ -55,7 +55,7 @@ def main():
     if args.pieces:
         measure(args.pieces)
         return
-    from mmzoo.io.files import beside, write_json
+    from mmzoo.io.files import atomic_write, write_json
 
     found = {k: [] for k in PIECES}
     for _ in range(args.rounds):  # in turns: whatever else the machine does falls on all
@@ -73,7 +73,7 @@ def main():
         )
         print(f"| {k} | {mib:,.0f} | {seconds:.2f} | {ratio:.2f} |")
     args.out.mkdir(parents=True, exist_ok=True)
-    with beside(args.out / "micro_batches.json") as path:
+    with atomic_write(args.out / "micro_batches.json") as path:
         write_json(path, {str(k): rounds for k, rounds in found.items()})
 
 

@@ -12,7 +12,7 @@ from mmzoo.cli.recipe_commands import add_recipe_commands
 
 app = typer.Typer(
     name="mmzoo",
-    help="Multimodal recipes for TensorFlow and Keras 3, exported with proof.",
+    help="Multimodal recipes for TensorFlow and Keras 3, exported and verified.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -105,7 +105,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Export a model, and prove each artifact in its own runtime."""
+    """Export a model, and verify each artifact in its own runtime."""
     from mmzoo.cli.text_files import read_lines, read_task
     from mmzoo.evaluation.report.summary import print_certificate
     from mmzoo.export import export_bundle

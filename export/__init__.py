@@ -1,4 +1,4 @@
-"""Exporters that prove themselves: SavedModel, TFLite and ONNX, each checked in its runtime."""
+"""Exporters to SavedModel, TFLite and ONNX: every artifact is verified in its own runtime."""
 
 import importlib
 

@@ -28,7 +28,7 @@ from mmzoo.evaluation.flops import count_flops
 from mmzoo.export.bench.model_cost import measure_tflite
 from mmzoo.export.certify.comparison import ParityError
 from mmzoo.fusion import zoo
-from mmzoo.io.files import beside, write_json
+from mmzoo.io.files import atomic_write, write_json
 from mmzoo.io.place_lock import lock_place
 from mmzoo.io.run_place import check_run_place
 from mmzoo.recipes.comparison import encoded_tasks as tasks
@@ -204,7 +204,7 @@ def _compare(args):
             found["concepts"]["entries"], found["xor"]["entries"] if "xor" in found else None
         ),
     }
-    with beside(args.out / "bakeoff.json") as path:
+    with atomic_write(args.out / "bakeoff.json") as path:
         write_json(path, results)
     report = write_bakeoff_report(args.out / "bakeoff.html", results)
     rich.print(results["verdict"]["text"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmzoo.io import files, working_folder
-from mmzoo.io.files import beside, write_json
+from mmzoo.io.files import atomic_write, write_json
 from mmzoo.io.working_folder import sweep
 
 DRAW = random.Random(5)
@@ -19,13 +19,13 @@ DRAW = random.Random(5)
 WRITES = """
 import signal, sys, time
 from pathlib import Path
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 from mmzoo.io.stopping import tidy_up_when_asked_to_end
 tidy_up_when_asked_to_end()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a job has no terminal
 print("begun", flush=True)
 while True:
-    with beside(Path(sys.argv[1])) as place:
+    with atomic_write(Path(sys.argv[1])) as place:
         place.mkdir()
         for name in "abc":
             (place / name).write_text("whole" * 1000)
@@ -47,7 +47,7 @@ print(looks, missing)
 
 
 def bundle(path, text):
-    with beside(path) as place:
+    with atomic_write(path) as place:
         place.mkdir()
         (place / "a").write_text(text)
 
@@ -99,7 +99,7 @@ def test_what_was_moved_aside_comes_back(tmp_path):
         "    os.kill(os.getpid(), 9)\n"
         "files.os.rename = killed\n"
         "print('begun', flush=True)\n"
-        "with files.beside(Path(sys.argv[1])) as place:\n"
+        "with files.atomic_write(Path(sys.argv[1])) as place:\n"
         "    place.mkdir()\n"
     )
     bundle(tmp_path / "out", "old")

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import mmzoo
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 WHEELS = ("ai-edge-litert", "numpy")  # in the versions that are installed here
@@ -54,7 +54,7 @@ def arm_python(cache: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     folder = cache / versions
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        with beside(folder) as place:
+        with atomic_write(folder) as place:
             place.mkdir()
             _fetch(place)
     emulator = shutil.which("qemu-aarch64-static") or folder / "host/qemu-aarch64-static"

@@ -34,7 +34,7 @@ from mmzoo.export.certify import second_runtimes
 from mmzoo.export.runtimes.kept_process import keep_processes
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.fusion import zoo
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 
 sys.path.insert(0, str(Path(__file__).parent))
 import random_answers
@@ -247,7 +247,7 @@ def main(argv=None):
     results = {number: results[number] for number in wanted}
     text = report(results, args.kind)
     if args.out:
-        with beside(args.out) as place:
+        with atomic_write(args.out) as place:
             place.write_text(text, encoding="utf-8")
     else:
         print(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmzoo.export import load_bundle
 from mmzoo.export.bundle.model_card import artifacts_table
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {  # the page of artifacts includes the README's table
@@ -89,7 +89,7 @@ def put(name: str, lines: list[str]) -> None:
     new, count = re.subn(f"{marks[0]}.*{marks[1]}", lambda _: filled, text, flags=re.DOTALL)
     if count != 1:
         raise SystemExit(f"Expected the marks {marks} once in {page}. Found: {count} times.")
-    with beside(page) as place:
+    with atomic_write(page) as place:
         place.write_text(new, encoding="utf-8")
 
 

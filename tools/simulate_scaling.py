@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks" / "scaling.md"
@@ -133,9 +133,9 @@ def main(argv=None):
         print("\n\n".join(found.values()))
         return
     text = written(PAGE.read_text(encoding="utf-8"), found)
-    with beside(PAGE) as place:
+    with atomic_write(PAGE) as place:
         place.write_text(text, encoding="utf-8")
-    with beside(PICTURE) as place:
+    with atomic_write(PICTURE) as place:
         draw(place)
 
 

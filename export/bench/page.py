@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmzoo.evaluation.page.rendering import write_page
 from mmzoo.export.bench.figures import FIGURES, page_figures, sheet
-from mmzoo.io.files import beside, write_json
+from mmzoo.io.files import atomic_write, write_json
 
 
 def write_bench(folder: str | Path, results: Mapping) -> Path:
@@ -21,9 +21,9 @@ def write_bench(folder: str | Path, results: Mapping) -> Path:
         `folder`.
     """
     folder = Path(folder)
-    with beside(folder / "bench.json") as place:
+    with atomic_write(folder / "bench.json") as place:
         write_json(place, results)
-    with beside(folder / "bench.png") as place:
+    with atomic_write(folder / "bench.png") as place:
         sheet(results).savefig(place, dpi=150, format="png")
     rows = [
         (name, artifact, batch, figures)

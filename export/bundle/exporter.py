@@ -39,7 +39,7 @@ from mmzoo.export.samples.calibration import calibrate_and_check, save_calibrati
 from mmzoo.export.samples.samples import Samples
 from mmzoo.export.surgery.model_description import declare_features, describe, load_model
 from mmzoo.export.surgery.tokenizers import split_tokenizers
-from mmzoo.io.files import beside, sha256, write_json
+from mmzoo.io.files import atomic_write, sha256, write_json
 from mmzoo.io.place_lock import lock_place
 from mmzoo.tasks import Image, Task
 
@@ -63,7 +63,7 @@ def export_bundle(
     version: str = "1",
     image_fit: str | None = None,
 ) -> Bundle:
-    """Exports a model to every format, proves each, and only then puts it in place.
+    """Exports a model to every format, verifies each, and only then puts it in place.
 
     Args:
         model: Functional Keras model, or the path of a `.keras` file.
@@ -163,7 +163,7 @@ def _export(
         if "serving_default" in describe_signatures("saved_model", inputs, outputs):
             check_padding(model, samples, inputs)
     reference, refused, probes = answers(model, samples, original, tokenizers, parts, tolerance)
-    with beside(path) as place:
+    with atomic_write(path) as place:
         place.mkdir()
 
         def write(name):

@@ -17,7 +17,7 @@ PATHS = {
     name: f"{name}/{FILES[name.partition('-')[0]]}" for name in (*FORMATS, *VARIANTS, *STRINGS)
 }
 # Signatures that a SavedModel may have besides those of the whole model; see `export.parts`.
-PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|encoded")
+PARTS = re.compile(r"encode_[A-Za-z_]\w*|fuse|explain|serving_bytes")
 
 
 def runtime_of(name: str) -> str:

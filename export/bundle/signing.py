@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmzoo.export.bundle.checksums import SIGNATURE, changed_sums
 from mmzoo.export.bundle.manifest import Bundle, find_bundle, load_bundle
-from mmzoo.io.files import beside, sha256
+from mmzoo.io.files import atomic_write, sha256
 
 # What is raised for a missing file, no PEM, a password, a key that is not elliptic.
 _KEY_ERRORS = (OSError, ValueError, TypeError, AttributeError)
@@ -49,7 +49,7 @@ def sign_bundle(path, key: str | Path) -> Path:
         signer.use_elliptic_key_signer(private_key=Path(key))
     except _KEY_ERRORS as error:
         raise ValueError(_no_key(key, "private", error)) from error
-    with beside(bundle.path / SIGNATURE) as place:
+    with atomic_write(bundle.path / SIGNATURE) as place:
         signer.sign(bundle.path.resolve(), place)
     return bundle.path / SIGNATURE
 

@@ -89,7 +89,7 @@ def answers(
         found[NONFINITE] = predict(model, rows)
     probes["handles_nonfinite"] = bool(names) and handles_nonfinite(model, rows)
     for key, part in (parts or {}).items():
-        if key == "encoded":
+        if key == "serving_bytes":
             few = {name: value[:SMALL_RUN] for name, value in samples.inputs.items()}
             images = [tensor.name for tensor in inputs if tensor.kind == Image.kind]
             decoded = {name: picture_files(few[name])[1] for name in images}

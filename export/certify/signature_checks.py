@@ -27,8 +27,8 @@ def check_parts(
     """Runs every part on the first samples, at the smallest and the largest batch.
 
     `fuse` is given what the artifact's own encoders gave, and must answer as the whole model.
-    `encoded` is given the samples' pictures as files of every kind (`picture_files`), and must
-    answer as the model does on the pixels that Pillow reads in them.
+    `serving_bytes` is given the samples' images as files of every kind (`picture_files`), and
+    must answer as the model does on the pixels that Pillow reads in them.
 
     Args:
         path: The SavedModel.
@@ -47,7 +47,7 @@ def check_parts(
     for signature in order:
         tensors = parts[signature]
         taken = given
-        if signature == "encoded":
+        if signature == "serving_bytes":
             files = {
                 t.name + BYTES: picture_files(samples.inputs[t.name][:count])[0]
                 for t in inputs

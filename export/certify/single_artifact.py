@@ -13,15 +13,15 @@ from mmzoo.export.samples.samples import Samples, random_samples
 from mmzoo.export.surgery.extra_signatures import FEW, feels_absence, find_parts
 from mmzoo.export.surgery.model_description import describe, load_model
 from mmzoo.export.surgery.tokenizers import split_tokenizers
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 from mmzoo.tasks import Image, guess_task
 from mmzoo.tasks.tensors import Tensor
 
 
-def write_proven(
+def write_verified(
     name: str, model, path: Path, write, *, samples, tolerance, signatures=None
 ) -> Path:
-    """Writes one artifact beside `path`, proves it, and only then puts it in place.
+    """Writes one artifact beside `path`, verifies it, and only then puts it in place.
 
     Args:
         name: "saved_model", "tflite" or "onnx".
@@ -29,7 +29,7 @@ def write_proven(
         path: Where the artifact goes.
         write: Function of the model (that of token ids, where tokenizers were cut off), the
             place to write to, the tokenizers, and the parts that a SavedModel has.
-        samples, tolerance, signatures: See `prove`.
+        samples, tolerance, signatures: See `verify_artifact`.
 
     Returns:
         `path`.
@@ -44,9 +44,9 @@ def write_proven(
     check_names(*tensors)
     entries = choose_signatures(name, *tensors, parts, signatures)
     known = answers(portable, samples, original, tokenizers, parts, tolerance)
-    with beside(path) as target:
+    with atomic_write(path) as target:
         write(portable, target, tokenizers, parts)
-        prove(name, target, portable, samples, entries, tokenizers, tolerance, known)
+        verify_artifact(name, target, portable, samples, entries, tokenizers, tolerance, known)
     return path
 
 
@@ -95,7 +95,7 @@ def choose_parts(model: keras.Model, tokenizers, samples: Samples, images=()) ->
     return parts
 
 
-def prove(
+def verify_artifact(
     name: str,
     artifact: Path,
     model: keras.Model,
@@ -141,13 +141,13 @@ def choose_signatures(
     """The signatures that a format has, or these of them: dict of name to JSON.
 
     Args:
-        name: See `prove`.
+        name: See `verify_artifact`.
         inputs, outputs: The model's.
         parts: What `find_parts` found, of a SavedModel.
         chosen: Names of some of them; None: all.
 
     Raises:
-        ValueError: If one is unknown, or is proven on what others give that are not chosen.
+        ValueError: If one is unknown, or is verified on what others give that are not chosen.
     """
     entries = describe_signatures(name, inputs, outputs)
     entries |= {key: part.to_json() for key, part in parts.items()}
@@ -160,7 +160,7 @@ def choose_signatures(
     lacking = sorted(key for key in parts if key.startswith("encode_"))
     if chosen and "fuse" in chosen and not set(lacking) <= set(chosen):
         raise ValueError(
-            f"Expected {lacking} beside 'fuse', which is proven on what they give. "
+            f"Expected {lacking} beside 'fuse', which is verified on what they give. "
             f"Received: {tuple(chosen)}."
         )
     return {key: entries[key] for key in chosen or entries}

@@ -9,7 +9,7 @@ import keras
 
 from mmzoo.export.bundle.manifest import check_file
 from mmzoo.export.certify.comparison import TOLERANCE
-from mmzoo.export.certify.single_artifact import write_proven
+from mmzoo.export.certify.single_artifact import write_verified
 from mmzoo.export.convert.dtypes import check_dtypes
 from mmzoo.export.convert.graph_rewrites import rewrite_graph
 from mmzoo.export.convert.onnx_handlers import HANDLERS
@@ -23,7 +23,7 @@ OPSET = 18  # the highest that tf2onnx 1.17 writes
 
 
 def to_onnx(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
-    """Writes a float32 ONNX file of standard operators, opset 18, and proves it.
+    """Writes a float32 ONNX file of standard operators, opset 18, and verifies it.
 
     The batch axis is named `batch`; another free axis is named by tensor and place
     (`image_1`). The file has passed `onnx.checker` in full, with strict shape inference.
@@ -32,7 +32,7 @@ def to_onnx(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
         model: Functional Keras model, or the path of a `.keras` file. Where it takes strings
             and tokenises them, the file takes the token ids, under the same name.
         path: File to write, or to replace once the new one holds.
-        samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
+        samples: Optional `mmzoo.export.Samples` to compare on; see `verify_artifact`.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
             float32 keeps in a network of a few layers; one of dozens may need 5e-5.
 
@@ -46,14 +46,14 @@ def to_onnx(model, path, *, samples=None, tolerance=TOLERANCE) -> Path:
     """
     path = Path(path)
     check_file(path)
-    return write_proven(
+    return write_verified(
         "onnx", model, path, lambda portable, target, *_: write_onnx(portable, target),
         samples=samples, tolerance=tolerance,
     )  # fmt: skip
 
 
 def write_onnx(model: keras.Model, path: Path) -> Path:
-    """As `to_onnx`, unproven: for what is proven later."""
+    """As `to_onnx`, unverified: for what is verified later."""
     import onnx
 
     inputs, outputs = describe(model)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mmzoo.export.bundle.signatures import signature_names
 from mmzoo.export.certify.comparison import TOLERANCE
-from mmzoo.export.certify.single_artifact import write_proven
+from mmzoo.export.certify.single_artifact import write_verified
 from mmzoo.export.convert.dtypes import check_dtypes
 from mmzoo.export.surgery.model_description import call, describe, keras_reason, with_bytes
 from mmzoo.hub.resources import find_resources
@@ -19,7 +19,7 @@ OURS = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
 
 
 def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLERANCE) -> Path:
-    """Writes a SavedModel whose signatures carry the Keras names, and proves it.
+    """Writes a SavedModel whose signatures carry the Keras names, and verifies it.
 
     Args:
         model: Functional Keras model, or the path of a `.keras` file.
@@ -33,10 +33,10 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
               text comes in and an output has a free axis (tokens a byte). A model with a
               tokenizer has a third in any case, `tokenize`: strings to token ids.
             - its parts, as `surgery.extra_signatures.find_parts` finds them: `encode_image` and
-              so on, `fuse`, `explain`, `encoded`.
+              so on, `fuse`, `explain`, `serving_bytes`.
 
             None: all that there are.
-        samples: Optional `mmzoo.export.Samples` to compare on; see `prove`.
+        samples: Optional `mmzoo.export.Samples` to compare on; see `verify_artifact`.
         tolerance: Largest difference of a float output, as a part of its scale. 1e-5 is what
             float32 keeps in a network of a few layers; one of dozens may need 5e-5.
 
@@ -56,7 +56,7 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
     def write(portable, target, tokenizers, parts):
         write_saved_model(portable, target, signatures, tokenizers, parts)
 
-    return write_proven(
+    return write_verified(
         "saved_model", model, path, write,
         samples=samples, tolerance=tolerance, signatures=signatures,
     )  # fmt: skip
@@ -66,7 +66,7 @@ def to_saved_model(model, path, *, signatures=None, samples=None, tolerance=TOLE
 def write_saved_model(
     model: keras.Model, path: Path, signatures=None, tokenizers=(), parts=None, shapes=None
 ) -> Path:
-    """As `to_saved_model`, unproven: for what is proven later, or converted further.
+    """As `to_saved_model`, unverified: for what is verified later, or converted further.
 
     `shapes`: fixed shapes by input's name, for a file of one size.
     """

@@ -47,7 +47,7 @@ def write_variant(
         name: One of `manifest.VARIANTS`.
         place: The bundle's folder.
         model: The functional model.
-        samples: The samples that the artifacts are proven on; a file of fixed size gets theirs.
+        samples: The samples that the artifacts are verified on; a file of fixed size gets theirs.
         choice: Of "tflite-mixed": see `quantization.check_choice`.
         calibration: Samples from which int8 learns its ranges; see `calibrate_and_check`.
     """

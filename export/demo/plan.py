@@ -34,7 +34,7 @@ def read_demo(path, public_key=None) -> tuple[dict, Path]:
 
     Raises:
         FileNotFoundError: If there is no bundle.
-        ValueError: If it is broken, was not proven or has no ONNX file, or as `plan` says.
+        ValueError: If it is broken, was not verified or has no ONNX file, or as `plan` says.
     """
     bundle = open_bundle(path, public_key)
     manifest, certificate = bundle.manifest, bundle.certificate
@@ -51,7 +51,7 @@ def read_demo(path, public_key=None) -> tuple[dict, Path]:
         )
     changed = changed_files(bundle.path, manifest, FORMAT)
     if changed:
-        raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
+        raise ValueError(f"Expected the files that were verified. Changed: {'; '.join(changed)}.")
     entry = manifest["formats"][FORMAT]
     artifact = bundle.path / entry["path"]
     told = {"bytes": artifact.stat().st_size, "sha256": entry["files"][entry["path"]]}

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from mmzoo.io.files import beside, sha256
+from mmzoo.io.files import atomic_write, sha256
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = (  # as npm states it for this version
@@ -91,7 +91,7 @@ def _unpack(archive, folder):
             f"Expected {PACKAGE} {VERSION} of the integrity {INTEGRITY}. Received: {found}. "
             "Nothing of it was kept: check which registry npm asks."
         )
-    with tarfile.open(archive) as tar, beside(folder) as new:
+    with tarfile.open(archive) as tar, atomic_write(folder) as new:
         new.mkdir()
         members = {member.name: member for member in tar if member.isfile()}
         for name in FILES:

@@ -22,7 +22,7 @@ README = """Files for TensorFlow Serving. From the bundle's folder:
 
 Requests are batched with others of the same sizes; pad texts and sounds with zeros to a few
 lengths of your own. The official server has not run these files: they are written by the messages
-of tensorflow-serving-api, and the model was proven in TensorFlow's C API, its loader.
+of tensorflow-serving-api, and the model was verified in TensorFlow's C API, its loader.
 """
 
 

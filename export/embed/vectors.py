@@ -19,7 +19,7 @@ from mmzoo.export.inference.sample_inputs import (
 )
 from mmzoo.export.runtimes.process import run_artifact
 from mmzoo.export.runtimes.worker import RUNTIMES
-from mmzoo.io.files import beside, sha256, write_json
+from mmzoo.io.files import atomic_write, sha256, write_json
 from mmzoo.tasks import Image, TooLargeError
 
 LARGEST = float(np.finfo("float32").max)
@@ -63,14 +63,14 @@ class EmbedPart:
                     vectors[name] += made
             ids += names
         name = f"part-{number:05d}-of-{self.parts:05d}.parquet"
-        with beside(self.out / name) as place:
+        with atomic_write(self.out / name) as place:
             _write(place, ids, vectors)
             digest = sha256(place)
         counts = {n: sum(value is not None for value in made) for n, made in vectors.items()}
         report = {
             "name": name, "records": len(ids), "sha256": digest, "vectors": counts, "dead": dead,
         }  # fmt: skip
-        with beside(report_path(self.work, number)) as place:
+        with atomic_write(report_path(self.work, number)) as place:
             write_json(place, report)
 
     def _sound(self, number, dead) -> Iterator[dict]:

@@ -1,4 +1,4 @@
-"""Records of any sizes to what an artifact of a bundle takes, and whether it is the proven one."""
+"""Records to the inputs of a bundle's artifact, whose files must be the verified ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from mmzoo.tasks.tensors import Tensor
 
 
 def check_artifact(bundle: Bundle, format: str) -> Path:
-    """The artifact of a bundle, proven, and unchanged since.
+    """The artifact of a bundle, verified, and unchanged since.
 
     Raises:
         ValueError: If it is not that, or the bundle has none in this format.
@@ -34,7 +34,7 @@ def check_artifact(bundle: Bundle, format: str) -> Path:
         )
     changed = changed_files(bundle.path, bundle.manifest, format)
     if changed:
-        raise ValueError(f"Expected the files that were proven. Changed: {'; '.join(changed)}.")
+        raise ValueError(f"Expected the files that were verified. Changed: {'; '.join(changed)}.")
     return bundle.path / formats[format]["path"]
 
 

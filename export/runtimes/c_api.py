@@ -1,6 +1,6 @@
 """SavedModels by TensorFlow's C API, the loader that TensorFlow Serving stands on.
 
-`tf.saved_model.load` accepts SavedModels that every C++ runtime refuses, so it proves
+`tf.saved_model.load` accepts SavedModels that every C++ runtime refuses, so it verifies
 nothing about serving. Here the shared libraries of the TensorFlow wheel are called by
 ctypes, and TensorFlow's Python package is never imported.
 """

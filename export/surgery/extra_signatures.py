@@ -54,7 +54,7 @@ def find_parts(model: keras.Model, tokenizers=(), images: Sequence[Image] = ()) 
         - `encode_<modality>`, for each encoder: its raw input to what the encoder gives;
         - `fuse`: that of all encoders, and presence, to the model's outputs;
         - `explain`: the model's inputs to its attention maps and the weights of its modalities;
-        - `encoded`: images as JPEG or PNG bytes, `<name>_bytes`, turned as their EXIF data
+        - `serving_bytes`: images as JPEG or PNG bytes, `<name>_bytes`, turned as their EXIF data
           says; texts as strings.
     """
     inputs, outputs = describe(model, tokenizers)
@@ -70,7 +70,7 @@ def find_parts(model: keras.Model, tokenizers=(), images: Sequence[Image] = ()) 
         found = _part(inputs, lambda values: explain(model, values))
         parts |= {"explain": found} if found.outputs else {}
     found = _encoded(model, inputs, outputs, tokenizers, images)
-    parts |= {"encoded": found} if found is not None else {}
+    parts |= {"serving_bytes": found} if found is not None else {}
     return parts
 
 

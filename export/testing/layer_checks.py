@@ -15,7 +15,7 @@ from mmzoo.export.convert.saved_model_writer import write_saved_model
 from mmzoo.export.convert.tflite_writer import write_tflite
 from mmzoo.export.runtimes.process import run_artifact
 
-# Unproven: the comparison here is our own, so that a fault in the library's is no fault here.
+# Unverified: the comparison here is our own, so that a fault in the library's is no fault here.
 WRITERS = {"saved_model": write_saved_model, "tflite": write_tflite, "onnx": write_onnx}
 FORMATS = tuple(WRITERS)
 POLICIES = ("mixed_float16", "mixed_bfloat16")

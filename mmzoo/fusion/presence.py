@@ -11,7 +11,7 @@ def presence_inputs(modalities) -> dict[str, keras.KerasTensor]:
     """Makes an input a modality that says whether it is there.
 
     The name makes it one: an exporter that finds a bool input `image_present` beside `image`
-    proves the model without pictures too, and `mmzoo predict` then does without one.
+    verifies the model without pictures too, and `mmzoo predict` then does without one.
 
     Args:
         modalities: Names of the inputs that may be absent.

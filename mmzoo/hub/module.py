@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mmzoo.hub.replay import replayable
+from mmzoo.hub.inline_function import can_inline
 from mmzoo.io.files import sha256
 
 REUSABLE, SIGNATURE, TF1 = "reusable", "signature", "TF1"
@@ -53,9 +53,9 @@ class Module:
         return self.kind == REUSABLE
 
     @functools.cached_property
-    def replayable(self) -> list:
-        """Those of its concrete functions that `replay` can run."""
-        return [concrete for concrete in self.concrete if replayable(concrete)]
+    def can_inline(self) -> list:
+        """Those of its concrete functions that `inline_call` can run."""
+        return [concrete for concrete in self.concrete if can_inline(concrete)]
 
     @property
     def compiles(self) -> bool:

@@ -19,7 +19,7 @@ from mmzoo.hub.contract import CONTRACT_FILE
 from mmzoo.hub.layer import HubLayer
 from mmzoo.hub.resources import find_resources
 from mmzoo.hub.store import write_checksums
-from mmzoo.io.files import beside, check_replaceable
+from mmzoo.io.files import atomic_write, check_replaceable
 from mmzoo.ops import portable_operators
 
 
@@ -56,7 +56,7 @@ def publish(model: keras.Model, path, *, card: str | None = None, contract=None)
         raise ValueError(f"Expected a functional keras.Model. Received: {type(model).__name__}.")
     path = Path(path)
     check_replaceable(path, OURS, "saved_model.pb")
-    with beside(path) as target:
+    with atomic_write(path) as target:
         root, signature = _root(model)
         tf.saved_model.save(root, str(target), signatures={"serving_default": signature})
         extra = target / "assets.extra"

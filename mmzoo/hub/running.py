@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
+from mmzoo.hub.inline_function import inline_call, takes
 from mmzoo.hub.module import Module
-from mmzoo.hub.replay import replay, takes
 
 
 def fit_inputs(inputs, module: Module, one_by_one: bool, layer: str):
@@ -88,9 +88,9 @@ def _describe(structure):
 def run(module: Module, inputs, options: dict):
     """Runs a module; in training, where it can be, so that its gradient is built in place."""
     if options.get("training") and not tf.executing_eagerly():
-        for concrete in module.replayable:
+        for concrete in module.can_inline:
             if takes(concrete, inputs, True):
-                return replay(concrete, inputs)
+                return inline_call(concrete, inputs)
     return module.function(inputs, **options)
 
 

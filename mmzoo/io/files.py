@@ -12,7 +12,7 @@ from mmzoo.io.working_folder import OLD, exchange, working_folder
 
 
 @contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a place beside `path` to write to, which takes the place of `path` on success.
 
     On any error, and on an interrupt, what stood at `path` stays as it was and nothing is
@@ -91,7 +91,7 @@ def sha256(path: Path) -> str:
 def write_json(path: Path, value) -> None:
     """Writes readable JSON in one step; NaN becomes null, which every reader takes."""
     text = json.dumps(_finite(value), indent=1, allow_nan=False) + "\n"
-    with beside(path) as place:
+    with atomic_write(path) as place:
         place.write_text(text, encoding="utf-8")
 
 

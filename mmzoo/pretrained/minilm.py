@@ -73,7 +73,7 @@ def bert_sentence_encoder(folder, *, input="string", vocabulary=None, **kwargs) 
             - `max_length`: int from 3 to the positions of the model, 64 by default. Most ids
               a text is read by, `[CLS]` and `[SEP]` among them.
             - `padding`: "longest" (default) or "max_length"; the latter fixes every shape but
-              the batch, which an exporter needs to prove an encoder of strings by itself.
+              the batch, which an exporter needs to verify an encoder of strings by itself.
             - `dropout`: float in [0, 1), 0.1 by default; acts in training alone.
             - `name`: of the model, "text_encoder" by default.
 

@@ -39,7 +39,7 @@ def universal_sentence_encoder_multilingual(
             the two are the same, in the same order.
         max_length: Int of 3 or more. Most ids a text is read by, `<s>` and `</s>` among them.
         padding: "longest" or "max_length"; the latter fixes every shape but the batch, which
-            an exporter needs to prove an encoder of strings by itself.
+            an exporter needs to verify an encoder of strings by itself.
         train_embedding: Whether the embedding trains: as float32, 262 MB instead of 67 MB.
             The published table has 64 levels, so the one as bytes loses nothing.
         tokenizer: Path of the SentencePiece model. None: that of the package.

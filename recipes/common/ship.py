@@ -12,7 +12,7 @@ from mmzoo.evaluation.evaluate import evaluate
 from mmzoo.evaluation.report.summary import print_summary
 from mmzoo.evaluation.report.writer import write_report
 from mmzoo.fusion.presence import SUFFIX, subsets_of
-from mmzoo.io.files import beside, write_json
+from mmzoo.io.files import atomic_write, write_json
 from mmzoo.tasks import Source
 
 WRITES = ("model.keras", "metrics.json", "report.html")  # into a run's folder, and its bundle
@@ -71,7 +71,7 @@ def ship(
             predict, task, inputs, targets, subsets=subsets, training=training_targets
         )
     unverified = out / "model.unverified.keras"  # an older run's files stay as they are
-    with beside(unverified) as path:
+    with atomic_write(unverified) as path:
         model.save(path)
     rich.print("Exporting, and checking each artifact in its own runtime …")
     name = metrics["data"]["name"]
@@ -83,7 +83,7 @@ def ship(
         tolerance=tolerance, metric_limit=metric_limit, about=about and about(metrics),
     )  # fmt: skip
     unverified.replace(out / "model.keras")
-    with beside(out / "metrics.json") as path:
+    with atomic_write(out / "metrics.json") as path:
         write_json(path, metrics)
     report = write_report(
         out / "report.html", metrics=metrics, inputs=inputs, targets=targets, answers=answers,

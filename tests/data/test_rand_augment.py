@@ -98,8 +98,8 @@ def test_keras_layer_does_depend_on_them():
     """Why it is not used: if this fails, look at it again."""
     equalize = keras.layers.Equalization()
     alone = keras.ops.convert_to_numpy(equalize(PICTURES[:1]))
-    beside = keras.ops.convert_to_numpy(equalize(PICTURES))[:1]
-    assert (alone != beside).any()
+    atomic_write = keras.ops.convert_to_numpy(equalize(PICTURES))[:1]
+    assert (alone != atomic_write).any()
 
 
 def test_all_operations_are_drawn_and_pictures_differ_from_each_other():

@@ -46,7 +46,7 @@ def shows(make=None):
 
 
 def write(model, folder, names=tuple(STRINGS)):
-    """The SavedModel and files of strings, unproven."""
+    """The SavedModel and files of strings, unverified."""
     portable, tokenizers = split_tokenizers(model)
     for name in ("saved_model", *names):
         (folder / PATHS[name]).parent.mkdir(parents=True)

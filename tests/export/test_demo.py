@@ -91,7 +91,7 @@ def test_only_a_proven_bundle_is_shown(exported, copy, tmp_path):
     model = copy / "onnx" / "model.onnx"
     whole = model.read_bytes()
     model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ValueError, match="the files that were proven. Changed: onnx/model.onnx"):
+    with pytest.raises(ValueError, match="the files that were verified. Changed: onnx/model.onnx"):
         read_demo(copy)
     model.write_bytes(whole)
     manifest = json.loads((copy / "manifest.json").read_text())

@@ -234,7 +234,7 @@ def test_changed_files_are_refused(bundle, rows, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     path = copy / "onnx/model.onnx"
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ValueError, match="Expected the files that were proven"):
+    with pytest.raises(ValueError, match="Expected the files that were verified"):
         run(copy, data, tmp_path / "out")
     prepare_dataset(data, tmp_path / "data")
     shard = next((tmp_path / "data").glob("data-*"))

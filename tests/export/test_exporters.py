@@ -12,7 +12,7 @@ from keras import layers, ops
 from mmzoo.export import ParityError, export_bundle, load_model, to_onnx, to_saved_model, to_tflite
 from mmzoo.export.runtimes.process import RuntimeFailure, run_artifact
 from mmzoo.export.surgery.model_description import call, describe
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 
 EXPORTERS = {"saved_model": to_saved_model, "tflite": to_tflite, "onnx": to_onnx}
 X = np.random.default_rng(0).standard_normal((5, 3), "float32")
@@ -223,11 +223,11 @@ def test_call_binds_by_name_whatever_the_order():
 def test_beside_replaces_only_on_success(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), beside(target) as place:
+    with pytest.raises(RuntimeError, match="half way"), atomic_write(target) as place:
         place.write_text("new")
         raise RuntimeError("half way")
     assert target.read_text() == "old"
-    with beside(target) as place:
+    with atomic_write(target) as place:
         place.write_text("new")
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
@@ -237,13 +237,13 @@ def test_beside_puts_an_old_folder_back_if_the_new_one_cannot_take_its_place(tmp
     target = tmp_path / "bundle"
     target.mkdir()
     (target / "old").touch()
-    with pytest.raises(FileNotFoundError), beside(target):
+    with pytest.raises(FileNotFoundError), atomic_write(target):
         pass  # nothing was written
-    with pytest.raises(KeyboardInterrupt), beside(target) as place:
+    with pytest.raises(KeyboardInterrupt), atomic_write(target) as place:
         place.mkdir()
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "old"]
-    with beside(target) as place:
+    with atomic_write(target) as place:
         place.mkdir()
         (place / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "new"]

@@ -254,10 +254,10 @@ def kotlin_compiler():
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not installed: the Kotlin class is parsed, not compiled")
     if not folder.exists():
-        from mmzoo.io.files import beside
+        from mmzoo.io.files import atomic_write
 
         cache.mkdir(parents=True, exist_ok=True)
-        with beside(folder) as place:
+        with atomic_write(folder) as place:
             place.mkdir()
             done = subprocess.run(["npm", "pack", f"kotlin-compiler@{KOTLIN}"], cwd=place,
                                   capture_output=True, text=True, check=False)  # fmt: skip

@@ -51,7 +51,7 @@ def test_parts_have_the_names_of_what_they_carry():
     assert taken == ["image", "text", "numbers", *presence]
     maps = ["image_reads_text", "text_reads_image"]
     assert sorted(given) == sorted([*maps, *(f"{n}_weight" for n in ("image", "text", "together"))])
-    taken, given = names.pop("encoded")
+    taken, given = names.pop("serving_bytes")
     assert taken == ["image_bytes", "text", "numbers", *presence] and given == ["scores"]
     assert not names
 
@@ -78,7 +78,7 @@ def test_a_head_that_does_not_know_what_is_absent_is_no_part(tmp_path):
     """Here `LateFusion` has no presence: only what the encoders are given says it."""
     path = to_saved_model(build(aware=False), tmp_path / "saved", samples=samples())
     signatures = set(tf.saved_model.load(str(path)).signatures)
-    assert signatures == {"serving_default", "portable", "explain", "encoded"}
+    assert signatures == {"serving_default", "portable", "explain", "serving_bytes"}
 
 
 def test_the_head_is_proven_without_a_modality_too(tmp_path, monkeypatch):
@@ -96,7 +96,7 @@ def test_parts_of_half_precision_give_float32(tmp_path):
     with dtype_policy("mixed_float16"):
         model = build()
     found = find_parts(model, (), [Image("image", SIZE)])
-    parts_of_it = [p for name, p in found.items() if name != "encoded"]
+    parts_of_it = [p for name, p in found.items() if name != "serving_bytes"]
     floats = {t.dtype for part in parts_of_it for t in (*part.inputs, *part.outputs)}
     assert "float16" not in floats and "float32" in floats
 
@@ -215,13 +215,15 @@ def test_encoded_pictures_and_texts_give_the_same_answers(exported):
     taken["image_bytes"], inputs["image"] = picture_files(inputs["image"])
     whole = model.predict(inputs, verbose=0)["scores"]
     taken["text"] = np.array([bytes(row) for row in inputs["text"]], "S")
-    np.testing.assert_allclose(run(path, "encoded", taken)["scores"], whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        run(path, "serving_bytes", taken)["scores"], whole, rtol=1e-5, atol=1e-6
+    )
     taken["image_bytes"][3] = b"no picture"
     with pytest.raises(RuntimeFailure, match="image file format"):
-        run(path, "encoded", taken)
+        run(path, "serving_bytes", taken)
 
 
-@pytest.mark.parametrize("signatures", [("encode_text", "explain", "encoded"), ("fuse",)])
+@pytest.mark.parametrize("signatures", [("encode_text", "explain", "serving_bytes"), ("fuse",)])
 def test_a_part_that_answers_otherwise_is_a_breach(tmp_path, monkeypatch, signatures):
     """`fuse` by itself: it is run on what the encoders give."""
 

@@ -55,7 +55,7 @@ def _dense(tool):
 
 def test_a_wrong_answer_that_passed_is_found(tool, tmp_path, monkeypatch):
     def export(model, path):
-        """An export that proves nothing, of another model."""
+        """An export that verifies nothing, of another model."""
         from mmzoo.export.convert.saved_model_writer import write_saved_model
 
         for variable in model.trainable_variables:

@@ -1,4 +1,4 @@
-"""Every subset of the modalities is proven, with what must not be felt in the absent ones."""
+"""Every subset of the modalities is verified, with what must not be felt in the absent ones."""
 
 import json
 import shutil

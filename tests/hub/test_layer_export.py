@@ -1,4 +1,4 @@
-"""Models with modules in all three formats, each proven in its own runtime by the exporter."""
+"""Models with modules in all three formats, each verified in its own runtime by the exporter."""
 
 import keras
 import modules

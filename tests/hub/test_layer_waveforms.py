@@ -127,7 +127,7 @@ def yamnet_model(folder_of):
 def test_tflite_of_builtins_alone(yamnet_model, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    path = to_tflite(yamnet_model, tmp_path / "model.tflite")  # proves the values
+    path = to_tflite(yamnet_model, tmp_path / "model.tflite")  # verifies the values
     operators = {each["op_name"] for each in Interpreter(str(path))._get_ops_details()}
     assert "WHILE" in operators and len(operators) > 5
     assert not [name for name in operators if "Flex" in name or "CUSTOM" in name.upper()]

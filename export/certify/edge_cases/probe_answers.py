@@ -32,7 +32,7 @@ def answer_probes(
         samples: What it is compared on.
         inputs: The model's.
         usual: Its answers to the samples, by output.
-        tolerance: See `prove`.
+        tolerance: See `verify_artifact`.
 
     Raises:
         ValueError: If an answer depends on the other rows of its batch.

@@ -131,7 +131,7 @@ class PictureCard extends FileCard {
     const own = this.own.checked || wanted === null;
     const given = own ? this.picture : fit(this.picture, ...wanted, how);
     const size = `${given.width} × ${given.height}`;
-    const why = this.anySize ? "the size the model was proven on" : "the one size it takes";
+    const why = this.anySize ? "the size the model was verified on" : "the one size it takes";
     const scaled = given.height !== height || given.width !== width;
     this.hint.textContent = scaled
       ? `${FITS[how]} from ${width} × ${height} to ${size} pixels, ${why}.`

@@ -9,7 +9,7 @@ const ARRAYS = {
  * The tensors of one sample.
  *
  * about: model.json. values: {modality: {dims, data}}, without the batch. What is absent is as
- * `mmzoo predict` has it: zeros of the size that the model was proven on, and not present.
+ * `mmzoo predict` has it: zeros of the size that the model was verified on, and not present.
  */
 export function feeds(about, values) {
   const tensors = {};

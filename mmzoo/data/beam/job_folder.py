@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mmzoo.io.files import beside, sha256, write_json
+from mmzoo.io.files import atomic_write, sha256, write_json
 from mmzoo.io.place_lock import lock_place
 
 _WORK = ".work"
@@ -103,7 +103,7 @@ class JobFolder:
 
     def close(self, description: dict, dead: list[dict]) -> dict:
         """Writes `dead_letter.jsonl` and the description; returns the description."""
-        with beside(self.out / "dead_letter.jsonl") as place:
+        with atomic_write(self.out / "dead_letter.jsonl") as place:
             lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in dead)
             place.write_text("".join(lines), encoding="utf-8")
         description = {**description, "dead": len(dead), "source": self.source}

@@ -14,7 +14,7 @@ from mmzoo.data.media.images import check_image
 from mmzoo.data.media.media_files import inside, read_file
 from mmzoo.data.tables.labels import Classes
 from mmzoo.data.tables.rows import identity
-from mmzoo.io.files import beside, sha256, write_json
+from mmzoo.io.files import atomic_write, sha256, write_json
 
 SAMPLE_RATE = 16_000  # Hz
 # A path's own fault; any other error of a disk or network stops the run, which can then go on.
@@ -41,7 +41,7 @@ class MakeShard:
         rows = json.loads((self.work / f"rows-{number:05d}.json").read_text(encoding="utf-8"))
         name = shard_name(number, self.plan["shards"])
         report = _Report()
-        with beside(self.out / name) as place:
+        with atomic_write(self.out / name) as place:
             with tf.io.TFRecordWriter(str(place)) as writer:
                 for row in rows:
                     content = self._record(row, report)
@@ -49,7 +49,7 @@ class MakeShard:
                         writer.write(content)
             written = {"name": name, "records": report.records, "bytes": place.stat().st_size}
             written["sha256"] = sha256(place)
-        with beside(report_path(self.work, number)) as place:
+        with atomic_write(report_path(self.work, number)) as place:
             write_json(place, {**written, **report.as_json()})
 
     def _record(self, row, report):

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from mmzoo.evaluation.intervals import wilson_interval
-from mmzoo.io.files import beside
+from mmzoo.io.files import atomic_write
 
 FOLDER = Path(__file__).parent
 
@@ -60,7 +60,7 @@ def write_page(path: str | Path, template: Path, values: Mapping) -> Path:
     )
     page = environment.get_template(template.name).render(values)
     path = Path(path)
-    with beside(path) as new:
+    with atomic_write(path) as new:
         # A lone surrogate, which JSON can hold, has no UTF-8: a question mark stands for it.
         new.write_bytes(page.encode("utf-8", "replace"))
     return path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmzoo.io.files import beside, sha256, write_json
+from mmzoo.io.files import atomic_write, sha256, write_json
 
 INDEX = "checkpoints.json"
 LARGEST_INDEX = 2**24  # bytes
@@ -56,7 +56,7 @@ class CheckpointFiles:
         """
         path = self.folder / f"step-{step:09d}.npz"
         text = np.frombuffer(json.dumps(values).encode(), np.uint8)
-        with beside(path) as place:
+        with atomic_write(path) as place:
             with place.open("wb") as file:
                 everything = {**arrays, "values.json": text}
                 np.savez(file, **everything)  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ class CheckpointFiles:
             digest = sha256(place)
         listed: list[dict] = [{"step": step, "file": path.name, "sha256": digest}]
         listed += [entry for entry in self._listed() if entry["file"] != path.name]
-        with beside(self.folder / INDEX) as place:
+        with atomic_write(self.folder / INDEX) as place:
             index = {"arguments": self.arguments, "plan": self.plan}
             write_json(place, {**index, "checkpoints": listed[: self.keep]})
             with place.open("rb+") as file:

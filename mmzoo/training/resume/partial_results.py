@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmzoo.io.files import beside, write_json
+from mmzoo.io.files import atomic_write, write_json
 
 
 class PartialResults:
@@ -54,7 +54,7 @@ class PartialResults:
             result = make()
             seconds = time.perf_counter() - start
             self._content["done"][name] = {"result": result, "seconds": seconds}
-            with beside(self.path) as place:
+            with atomic_write(self.path) as place:
                 write_json(place, self._content)
         return self._content["done"][name]["result"]
 

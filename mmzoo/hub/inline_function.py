@@ -1,4 +1,4 @@
-"""Runs a restored function operator by operator, as if its program were traced anew.
+"""Runs a restored function operator by operator, as if it were traced again.
 
 TensorFlow calls a restored function as one operator. The gradient of that is another function,
 to which every intermediate result is handed; it is built in every process, once a level of
@@ -14,8 +14,8 @@ import tensorflow as tf
 V1_CONTROL_FLOW = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 
 
-def replayable(concrete) -> bool:
-    """Whether `replay` does what a call of a restored concrete function does.
+def can_inline(concrete) -> bool:
+    """Whether `inline_call` does what a call of a restored concrete function does.
 
     It does unless the function calls others (loops and branches do), has gradients of its own,
     has operators from outside TensorFlow, or has them in another order than they run in.
@@ -45,11 +45,11 @@ def takes(concrete, inputs, training: bool) -> bool:
 
 
 @tf.autograph.experimental.do_not_convert
-def replay(concrete, inputs):
+def inline_call(concrete, inputs):
     """Runs a concrete function's operators in the graph that is being traced.
 
     Args:
-        concrete: A restored `ConcreteFunction` that is `replayable`.
+        concrete: A restored `ConcreteFunction` that `can_inline`.
         inputs: Its tensors, nested as its first argument is.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A module's training graph replayed: the same numbers as a call, and a gradient in place."""
+"""A module's training graph inlined: the same numbers as a call, and a gradient in place."""
 
 import keras
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from mmzoo.hub import HubLayer
+from mmzoo.hub.inline_function import inline_call, can_inline, takes
 from mmzoo.hub.module import load_module
-from mmzoo.hub.replay import replay, replayable, takes
 
 RNG = np.random.default_rng(0)
 IMAGES = tf.constant(RNG.random((4, 8, 8, 3), "float32"))
@@ -66,9 +66,9 @@ def test_values_and_both_derivatives_are_those_of_a_call(tmp_path):
     module = load_module(smooth(tmp_path))
     inputs = tf.constant(RNG.standard_normal((3, 6)).astype("float32"))
     trace = training_trace(module, inputs)
-    assert replayable(trace)
+    assert can_inline(trace)
     called = gradients(lambda: module.function(inputs, training=True)["all"], module, inputs)
-    played = gradients(lambda: replay(trace, inputs)["all"], module, inputs)
+    played = gradients(lambda: inline_call(trace, inputs)["all"], module, inputs)
     assert all(np.any(each) for each in tf.nest.flatten(called))
     for a, b in zip(tf.nest.flatten(called), tf.nest.flatten(played), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * np.abs(a).max())
@@ -77,7 +77,7 @@ def test_values_and_both_derivatives_are_those_of_a_call(tmp_path):
 def test_outputs_are_nested_as_before(tmp_path):
     module = load_module(smooth(tmp_path))
     inputs = tf.ones([2, 6])
-    found = tf.function(lambda: replay(training_trace(module, inputs), inputs))()
+    found = tf.function(lambda: inline_call(training_trace(module, inputs), inputs))()
     assert sorted(found) == ["all", "mean"]
     assert found["mean"].shape == (2,) and found["all"].shape == (2, 4)
 
@@ -86,7 +86,7 @@ def test_statistics_move_as_in_a_call(folder_of):
     called, played = (load_module(folder_of("image")) for _ in range(2))
     before = called.variables["stem/norm/moving_mean"].numpy()
     call = tf.function(lambda: called.function(IMAGES, training=True))
-    play = tf.function(lambda: replay(training_trace(played, IMAGES), IMAGES))
+    play = tf.function(lambda: inline_call(training_trace(played, IMAGES), IMAGES))
     for _ in range(2):
         call()
         play()
@@ -100,7 +100,7 @@ def test_statistics_move_as_in_a_call(folder_of):
 def test_dropout_draws_anew_each_step(folder_of):
     module = load_module(folder_of("image"))
     trace = training_trace(module, IMAGES)
-    run = tf.function(lambda: replay(trace, IMAGES))
+    run = tf.function(lambda: inline_call(trace, IMAGES))
     assert not np.array_equal(run().numpy(), run().numpy())
 
 
@@ -136,14 +136,14 @@ def own_gradient(inputs, weight):
 
 
 @pytest.mark.parametrize("body", [loop, own_gradient])
-def test_what_cannot_be_replayed_is_called(tmp_path, body):
+def test_what_cannot_be_inlined_is_called(tmp_path, body):
     weight = tf.Variable([0.5, 2.0], name="weight")
     saved(
         tmp_path, lambda inputs, training=False: body(inputs, weight),
         tf.TensorSpec([None, 2]), weight=weight,
     )  # fmt: skip
     layer = HubLayer(tmp_path, trainable=True)
-    assert layer.module.replayable == []
+    assert layer.module.can_inline == []
     inputs = tf.constant([[0.3, -0.2]])
 
     @tf.function
@@ -165,14 +165,14 @@ def test_other_inputs_are_not_taken(tmp_path):
     assert not takes(trace, {"inputs": tf.ones([2, 6])}, True)
 
 
-def test_a_published_module_is_replayed_also_after_it_was_published_again(tmp_path):
-    """Each round of saving nests the function once more; replayed, it stays flat."""
+def test_a_published_module_is_inlined_also_after_it_was_published_again(tmp_path):
+    """Each round of saving nests the function once more; inlined, it stays flat."""
     from mmzoo import hub
 
     folder = folder_of_dense(tmp_path / "first")
     for turn in ("second", "third"):
         layer = HubLayer(folder, trainable=True)
-        assert [takes(each, tf.ones([1, 3]), True) for each in layer.module.replayable].count(True)
+        assert [takes(each, tf.ones([1, 3]), True) for each in layer.module.can_inline].count(True)
         x = keras.Input((3,), name="x")
         folder = hub.publish(keras.Model(x, layer(x), name=turn), tmp_path / turn)
 
