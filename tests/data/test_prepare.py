@@ -50,7 +50,7 @@ def write(folder, rows, name="manifest.jsonl"):
 def records(out):
     """The features of every record, in order."""
     found = []
-    for shard in json.loads((out / "concept128.json").read_text())["shards"]:
+    for shard in json.loads((out / "dataset.json").read_text())["shards"]:
         for content in tf.data.TFRecordDataset(str(out / shard["name"])).as_numpy_iterator():
             features = tf.train.Example.FromString(content).features.feature
             found.append(
@@ -67,7 +67,7 @@ def test_records_hold_what_the_files_do(corpus, tmp_path):
     folder, rows, inputs = corpus
     made = prepare_dataset(write(folder, rows), tmp_path / "out", rows_per_shard=10)
     assert [s["records"] for s in made["shards"]] == [10, 10, 3] and made["records"] == ROWS
-    assert made == json.loads((tmp_path / "out/concept128.json").read_text())
+    assert made == json.loads((tmp_path / "out/dataset.json").read_text())
     assert made["dead"] == 0 and (tmp_path / "out/dead_letter.jsonl").read_text() == ""
     found = records(tmp_path / "out")
     assert [record["id"].decode() for record in found] == [row["id"] for row in rows]
@@ -188,7 +188,7 @@ def test_killed_it_goes_on_and_ends_the_same(corpus, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     ready = sorted(work.glob("job-*.json"))
-    assert 3 <= len(ready) < 12 and not (tmp_path / "cut/concept128.json").exists()
+    assert 3 <= len(ready) < 12 and not (tmp_path / "cut/dataset.json").exists()
     assert list((tmp_path / "cut").glob(".data-*"))  # one was being written
     first = json.loads(ready[0].read_text())["name"]
     (tmp_path / "cut" / first).write_bytes(b"damaged since")
@@ -216,7 +216,7 @@ def test_an_end_that_was_killed_is_tidied(tmp_path):
     made = prepare_dataset(tmp_path / "m.csv", tmp_path / "out")
     before = content(tmp_path / "out")
     (tmp_path / "out/.work").mkdir()
-    for name in ("data-00000-of-00001.tfrecord", "dead_letter.jsonl", "concept128.json"):
+    for name in ("data-00000-of-00001.tfrecord", "dead_letter.jsonl", "dataset.json"):
         (tmp_path / f"out/.{name}.k3_a").mkdir()
         (tmp_path / f"out/.{name}.k3_a/{name}").touch()
     assert prepare_dataset(tmp_path / "m.csv", tmp_path / "out") == made

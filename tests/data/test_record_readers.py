@@ -221,7 +221,7 @@ def test_some_modalities_alone(folder):
 
 
 def test_what_is_wrong_is_said(folder, tmp_path):
-    with pytest.raises(ValueError, match="without concept128.json"):
+    with pytest.raises(ValueError, match="without dataset.json"):
         readers.read_records(tmp_path)
     with pytest.raises(ValueError, match="Take fewer workers"):
         readers.read_records(folder, shard=(0, 26))
@@ -234,7 +234,7 @@ def test_what_is_wrong_is_said(folder, tmp_path):
         readers.read_parquet(tmp_path / "x.parquet")
     other = tmp_path / "other"
     other.mkdir()
-    (other / "concept128.json").write_text('{"schema": 2}')
+    (other / "dataset.json").write_text('{"schema": 2}')
     with pytest.raises(ValueError, match="Expected a data set of schema 1. Received: 2"):
         readers.read_records(other)
 

@@ -73,7 +73,7 @@ def test_names_dtypes_shapes_and_order_are_in_the_manifest(exported):
         {"name": "embedding", "dtype": "float32", "shape": [None, 5]},
     ]
     strings = manifest["formats"]["saved_model"]["signatures"]["serving_default"]["inputs"]
-    assert strings[0] == {"name": "text", "dtype": "string", "shape": [None]}
+    assert strings[0] == {"name": "text", "dtype": "string", "shape": [None], "kind": "text"}
     model = onnx.load(exported.path / "onnx" / "model.onnx")
     assert {value.name for value in model.graph.input} == {"text", "numbers"}
     assert {value.name for value in model.graph.output} == {"probability", "embedding"}

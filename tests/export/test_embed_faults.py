@@ -252,7 +252,7 @@ def test_changed_files_are_refused(bundle, rows, tmp_path):
 
 def test_an_id_in_two_shards_is_refused(bundle, rows, tmp_path):
     prepare_dataset(jsonl(tmp_path / "m.jsonl", rows[:4]), tmp_path / "data", rows_per_shard=2)
-    path = tmp_path / "data/concept128.json"
+    path = tmp_path / "data/dataset.json"
     described = json.loads(path.read_text())
     described["shards"].append(described["shards"][0])
     path.write_text(json.dumps(described))

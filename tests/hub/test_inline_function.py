@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mmzoo.hub import HubLayer
-from mmzoo.hub.inline_function import inline_call, can_inline, takes
+from mmzoo.hub.inline_function import can_inline, inline_call, takes
 from mmzoo.hub.module import load_module
 
 RNG = np.random.default_rng(0)
