@@ -22,8 +22,6 @@ import tensorflow as tf
 
 from mmzoo import training
 from mmzoo.data import concept128, synthetic
-from mmzoo.evaluation.bakeoff.report import write_bakeoff_report
-from mmzoo.evaluation.bakeoff.results import interval, verdict
 from mmzoo.evaluation.flops import count_flops
 from mmzoo.export.bench.model_cost import measure_tflite
 from mmzoo.export.certify.comparison import ParityError
@@ -34,6 +32,8 @@ from mmzoo.io.run_place import check_run_place
 from mmzoo.recipes.comparison import encoded_tasks as tasks
 from mmzoo.recipes.comparison.contenders import AS_TEXT, AsText, Classifier
 from mmzoo.recipes.comparison.imbalance import compare_joint_training
+from mmzoo.recipes.comparison.report import write_bakeoff_report
+from mmzoo.recipes.comparison.results import interval, verdict
 from mmzoo.training.launch.arguments import positive_int, some_of
 from mmzoo.training.resume.partial_results import PartialResults
 

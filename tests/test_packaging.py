@@ -75,7 +75,7 @@ def test_every_data_file_is_listed():
 
     def place(package):
         path = package.replace(".", "/")
-        return ROOT / re.sub("^mmzoo/(?=(export|recipes)(/|$))", "", path)
+        return ROOT / re.sub("^mmzoo/(?=(cli|export|recipes)(/|$))", "", path)
 
     packages = {place(package) for package in CONFIG["options"]["packages"].split()}
     listed = 0

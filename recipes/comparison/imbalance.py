@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from mmzoo import fusion, training
-from mmzoo.evaluation.bakeoff.results import interval
+from mmzoo.recipes.comparison.results import interval
 from mmzoo.training.features import accuracy_of, fit_features, start_again
 
 UNITS = 128

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from mmzoo.data import concept128
-from mmzoo.evaluation.bakeoff.result_checks import check_results
-from mmzoo.evaluation.bakeoff.results import interval
 from mmzoo.export import ParityError
 from mmzoo.fusion import zoo
 from mmzoo.recipes import bakeoff
 from mmzoo.recipes.comparison import encoded_tasks, imbalance
+from mmzoo.recipes.comparison.result_checks import check_results
+from mmzoo.recipes.comparison.results import interval
 
 TINY = [
     "concepts", "--seeds", "2", "--steps", "2", "--batch-size", "8", "--parameters", "9000",

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmzoo.evaluation.bakeoff.result_checks import FAMILIES
 from mmzoo.evaluation.page.mark_labels import place_labels
 from mmzoo.evaluation.page.rendering import COLOURS, clip, inline, style
+from mmzoo.recipes.comparison.result_checks import FAMILIES
 
 # A shape and a colour each: neither alone has to carry the family.
 MARKS = dict(zip(FAMILIES, "os^DXP", strict=True))

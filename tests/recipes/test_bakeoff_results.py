@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bakeoff_cases import bakeoff
 
-from mmzoo.evaluation.bakeoff.result_checks import check_results
+from mmzoo.recipes.comparison.result_checks import check_results
 
 ENTRIES = "results.tasks.concepts.entries"
 

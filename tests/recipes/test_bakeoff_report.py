@@ -8,7 +8,7 @@ import pytest
 from bakeoff_cases import KINDS, Tags, bakeoff, render, rows, text_of
 from report_cases import section
 
-from mmzoo.evaluation.bakeoff.report import write_bakeoff_report
+from mmzoo.recipes.comparison.report import write_bakeoff_report
 
 TITLES = ["Accuracy and latency", "All kinds", "Missing modalities", "Synthetic tasks",
           "Modality imbalance", "How it was measured"]  # fmt: skip

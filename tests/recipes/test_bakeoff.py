@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmzoo.evaluation.bakeoff.results import (
+from mmzoo.recipes.comparison.results import (
     best,
     compare_late,
     interval,

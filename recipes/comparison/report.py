@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmzoo.evaluation.bakeoff.figures import difference_figure, tasks_figure, trade_off_figure
-from mmzoo.evaluation.bakeoff.result_checks import FAMILIES, check_results
 from mmzoo.evaluation.page.rendering import write_page
+from mmzoo.recipes.comparison.figures import difference_figure, tasks_figure, trade_off_figure
+from mmzoo.recipes.comparison.result_checks import FAMILIES, check_results
 
 _BASELINES = ("unimodal", "as text")
 _WIDTHS = ("wide", "narrow")

@@ -6,7 +6,7 @@ import numpy as np
 import report_cases
 from report_cases import words
 
-from mmzoo.evaluation.bakeoff.report import write_bakeoff_report
+from mmzoo.recipes.comparison.report import write_bakeoff_report
 
 SEEDS = [0, 1, 2, 3, 4]
 MODALITIES = ("image", "text", "audio")

@@ -1,1 +1,0 @@
-"""The comparison of fusions: results, figures and page."""
