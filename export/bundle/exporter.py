@@ -15,7 +15,7 @@ from mmzoo.export.bundle.format_choice import (
 )
 from mmzoo.export.bundle.formats import FIXED, PATHS, QUANTIZED, STRINGS, VARIANTS, runtime_of
 from mmzoo.export.bundle.manifest import FOLDER_SERVING, SCHEMA, Bundle, check_bundle_place
-from mmzoo.export.bundle.manifest_checks import check_version
+from mmzoo.export.bundle.manifest_checks import check_classes, check_version
 from mmzoo.export.bundle.model_card import model_card
 from mmzoo.export.bundle.signatures import describe_signatures, with_strings
 from mmzoo.export.bundle.task_choice import choose_task
@@ -120,6 +120,7 @@ def export_bundle(
     check_tolerance(tolerance)
     check_limit(metric_limit)
     check_version(version)
+    check_classes(classes)
     if samples is None:
         raise ValueError(
             "Expected `samples` (--samples FILE.npz): real inputs of the model, on which each "

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from mmzoo.data.media.images import IMAGE_FIT, IMAGE_FITS
-from mmzoo.export.bundle.manifest_checks import check_classes
 from mmzoo.export.samples.samples import Samples
 from mmzoo.tasks import Image, Task, Tensor, check_task, guess_task
 from mmzoo.tasks.features.image import FITS, NONE
@@ -30,7 +29,6 @@ def choose_task(
     Raises:
         ValueError: If the task, the model and the samples don't fit one another.
     """
-    check_classes(classes)
     if task is not None and (classes is not None or image_fit is not None):
         raise ValueError(
             "`classes` and `image_fit` are for models without a task. Received both: the task says "

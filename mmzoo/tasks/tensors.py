@@ -46,8 +46,8 @@ class Tensor:
 
     @property
     def is_text(self) -> bool:
-        """Whether it carries a text: as UTF-8 bytes, token ids or strings."""
-        return self.kind == "text" and not self.presence_of
+        """Whether it carries a text as UTF-8 bytes or token ids, in the place of a string."""
+        return self.kind == "text" and self.dtype != "string" and not self.presence_of
 
     @property
     def free_axes(self) -> list[int]:

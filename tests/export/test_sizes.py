@@ -13,11 +13,11 @@ from mmzoo.export.samples.samples import Samples
 from mmzoo.tasks.tensors import Tensor
 
 TENSORS = [
-    Tensor("image", "uint8", (None, None, None, 3)),
-    Tensor("text", "uint8", (None, None)),
-    Tensor("audio", "float32", (None, None)),
-    Tensor("ids", "int32", (None, None), tokens_of="phrase"),
-    Tensor("numbers", "float32", (None, 4)),
+    Tensor("image", "uint8", (None, None, None, 3), kind="image"),
+    Tensor("text", "uint8", (None, None), kind="text"),
+    Tensor("audio", "float32", (None, None), kind="audio"),
+    Tensor("ids", "int32", (None, None), tokens_of="phrase", kind="text"),
+    Tensor("numbers", "float32", (None, 4), kind="array"),
 ]
 
 

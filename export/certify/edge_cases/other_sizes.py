@@ -43,7 +43,7 @@ def other_sizes(samples: Samples, tensors: list[Tensor]) -> dict[str, dict]:
         if tensor.is_text:
             sets[f"{tensor.name} empty"] = one | {tensor.name: np.zeros((1, 1), tensor.dtype)}
             continue
-        for sizes in Feature.kinds[tensor.kind].edge_sizes(tensor):
+        for sizes in Feature.kinds[tensor.kind or "array"].edge_sizes(tensor):
             if len(sizes) == len(free):
                 name = f"{tensor.name} {'x'.join(map(str, sizes))}"
                 value = _resample(one[tensor.name], dict(zip(free, sizes, strict=True)))
