@@ -43,5 +43,14 @@ def encode_text(texts: Iterable[str], length: int | None = None) -> np.ndarray:
 
 
 def decode_text(encoded: np.ndarray) -> list[str]:
-    """Inverse of `encode_text`: uint8 `(batch, length)` to strings."""
+    """Inverse of `encode_text`: uint8 `(batch, length)` to strings.
+
+    Raises:
+        ValueError: If it is no batch of rows.
+    """
+    if np.ndim(encoded) != 2:
+        raise ValueError(
+            f"Expected rows of bytes, (batch, length). Received: shape {np.shape(encoded)}. Of one "
+            "text pass `row[None]`."
+        )
     return [bytes(row).rstrip(b"\0").decode("utf-8", "replace") for row in encoded]

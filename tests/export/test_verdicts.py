@@ -63,7 +63,9 @@ def test_a_quantised_file_is_held_to_its_limit():
 
 def test_a_continuous_metric_is_held_to_its_interval():
     def error(value):
-        return metric(value, name="error", keras=0.5, change=value - 0.5, interval=[0.49, 0.51])
+        return metric(
+            value, name="error", keras=0.5, change=value - 0.5, differ=None, interval=[0.49, 0.51]
+        )
 
     assert not different_metrics(error(0.5012345), error(0.5))
     assert different_metrics(error(0.52), error(0.5))
