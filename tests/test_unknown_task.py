@@ -76,6 +76,10 @@ def test_a_task_that_the_library_does_not_know(tmp_path):
     assert predict_sample(folder, "tflite", row)["chance"][0]["class"] in GRADES
     assert set(bench_bundle(folder, batches=[1], formats=["tflite", "onnx"], rounds=1)["artifacts"])
     assert "quadratic kappa" in (tmp_path / "run" / "report.html").read_text()
-    told, _ = read_demo(folder)
-    assert [m["kind"] for m in told["modalities"]] == ["picture", "picture", "number", "category"]
+    assert [m["kind"] for m in read_demo(folder)[0]["modalities"]] == [
+        "picture",
+        "picture",
+        "number",
+        "category",
+    ]
     assert load_bundle(folder).manifest["task"]["kind"] == "test_grading"
