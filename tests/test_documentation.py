@@ -142,7 +142,7 @@ def test_every_mmzoo_command_is_named_in_the_documentation():
         return {command.name or command.callback.__name__ for command in typer.registered_commands}
 
     groups = {group.name: names(group.typer_instance) for group in app.registered_groups}
-    assert set(groups) == {"hub", "data"}
+    assert set(groups) == {"hub", "data", "recipes"}
     pages = "\n".join(map(commands, PAGES.values()))
     known = names(app) | set(groups)
     assert known == set(re.findall(r"^mmzoo ([\w-]+)", pages, re.MULTILINE))

@@ -16,7 +16,7 @@ from mmzoo.export.inference.prediction import predict_sample
 from mmzoo.recipes.common.run import run
 from mmzoo.tasks import Category, Classification, Image, Metric, Number
 
-SIDES, GRADES = ("front", "back"), ("poor", "fair", "good", "mint")
+SIDES, OTHERS = ("front", "back"), {"age": "float32", "metal": "int32"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Grading(Classification, kind="test_grading"):
 class Coins:
     features = (*(Image(side) for side in SIDES), Number("age", "years"),
                 Category("metal", ("gold", "tin")))  # fmt: skip
-    task = Grading(features, GRADES, answer_name="chance", target="grade")
+    task = Grading(features, tuple("ABCD"), answer_name="chance", target="grade")
 
     def samples(self, split, count=160, seed=0):
         rng = np.random.default_rng([seed, ("train", "validation", "test").index(split)])
@@ -56,8 +56,7 @@ class Coins:
 
 def build_model():
     given = {s: keras.Input((16, 16, 3), dtype="uint8", name=s) for s in SIDES}
-    given["age"] = keras.Input((), name="age")
-    given["metal"] = keras.Input((), dtype="int32", name="metal")
+    given |= {n: keras.Input((), dtype=t, name=n) for n, t in OTHERS.items()}
     seen = [layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 99)(given[s])) for s in SIDES]
     seen += [ops.expand_dims(given["age"] / 60, -1), layers.Embedding(3, 2)(given["metal"])]
     return keras.Model(given, Coins.task.head(layers.Dense(16, "relu")(ops.concatenate(seen, 1))))
@@ -73,13 +72,9 @@ def test_a_task_that_the_library_does_not_know(tmp_path):
     assert {"saved_model", "tflite", "onnx", "tflite-int8", "onnx-int8"} <= set(formats)
     Picture.new("RGB", (40, 30), "grey").save(tmp_path / "side.png")
     row = {side: tmp_path / "side.png" for side in SIDES} | {"age": "33", "metal": "tin"}
-    assert predict_sample(folder, "tflite", row)["chance"][0]["class"] in GRADES
+    assert predict_sample(folder, "tflite", row)["chance"][0]["class"] in "ABCD"
     assert set(bench_bundle(folder, batches=[1], formats=["tflite", "onnx"], rounds=1)["artifacts"])
     assert "quadratic kappa" in (tmp_path / "run" / "report.html").read_text()
-    assert [m["kind"] for m in read_demo(folder)[0]["modalities"]] == [
-        "picture",
-        "picture",
-        "number",
-        "category",
-    ]
+    cards = [card["kind"] for card in read_demo(folder)[0]["modalities"]]
+    assert cards == ["picture", "picture", "number", "category"]
     assert load_bundle(folder).manifest["task"]["kind"] == "test_grading"
