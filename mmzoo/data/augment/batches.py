@@ -93,3 +93,54 @@ def mix_up(inputs, targets, key, *, alpha: float = 0.2):
         return weight * value + (1 - weight) * tf.gather(value, other)
 
     return tf.nest.map_structure(mixed, (inputs, targets))
+
+
+def fade(waveforms, key, *, longest: int = 800, mode: str = "linear"):
+    """Fades the beginning and the end of each waveform, over a random number of samples.
+
+    Args:
+        waveforms: Float tensor `(batch, time)`.
+        key: As in `spec_augment`.
+        longest: Positive int. Longest fade, in samples: 800 are 50 ms at 16 kHz.
+        mode: "linear", "logarithmic" or "exponential": how loudness grows.
+
+    Returns:
+        Tensor like `waveforms`.
+
+    Raises:
+        ValueError: If `longest < 1`, or there is no such mode.
+    """
+    if longest < 1 or mode not in FADES:
+        raise ValueError(
+            f"`longest` must be a positive int, and `mode` one of {tuple(FADES)}. Received: "
+            f"longest={longest}, mode={mode!r}."
+        )
+    batch, time = tf.shape(waveforms)[0], tf.shape(waveforms)[1]
+    widest = tf.minimum(longest, time)
+    begin, end = (
+        tf.random.stateless_uniform((batch, 1), tf.stack([key[0], key[1] + salt]), 1, widest + 1,
+                                    dtype=tf.int32)
+        for salt in (0, 1)
+    )  # fmt: skip
+    return faded(waveforms, begin, end, mode)
+
+
+FADES = {
+    "linear": lambda share: share,
+    "logarithmic": lambda share: tf.math.log1p(share) / tf.math.log1p(1.0),
+    "exponential": lambda share: tf.math.expm1(share) / tf.math.expm1(1.0),
+}
+
+
+def faded(waveforms, begin, end, mode: str = "linear"):
+    """Fades waveforms `(batch, time)` over the first `begin` and the last `end` samples."""
+    place = tf.range(tf.shape(waveforms)[1])[None]
+    left = tf.shape(waveforms)[1] - 1 - place
+
+    def factor(distance, width):
+        steps = tf.cast(tf.maximum(width - 1, 1), tf.float32)
+        share = tf.cast(distance, tf.float32) / steps
+        return tf.where(distance < width, FADES[mode](tf.minimum(share, 1.0)), 1.0)
+
+    scale = factor(place, begin) * factor(left, end)
+    return waveforms * tf.cast(scale, waveforms.dtype)
