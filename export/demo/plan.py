@@ -108,7 +108,7 @@ def plan(manifest: dict) -> dict:
             "(mmzoo.fusion.presence_inputs) can do without; `mmzoo predict` takes token ids."
         )
     return {
-        "name": manifest["model"],
+        "name": manifest.get("name") or manifest["model"],
         "tensors": [
             {
                 "name": tensor.name,

@@ -77,7 +77,7 @@ def ship(
     name = metrics["data"]["name"]
     others = _some(samples["validation"][0], CALIBRATED)
     bundle = export.export_bundle(
-        model, out / "bundle", formats=formats, task=task, quantize=quantize,
+        model, out / "bundle", formats=formats, task=task, quantize=quantize, name=recipe,
         samples=export.Samples(inputs, targets, f"{name}/test"),
         calibration=export.Samples(others, source=f"{name}/validation"),
         tolerance=tolerance, metric_limit=metric_limit, about=about and about(metrics),
