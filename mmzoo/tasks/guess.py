@@ -23,7 +23,8 @@ class ModelTask(Task, kind="model"):
 
     Attributes:
         features: The named inputs.
-        answers, metrics: What its outputs are taken for.
+        answers: What its outputs are taken for.
+        metrics: How good they are; none where no output has scores.
     """
 
     answers: tuple[Answer, ...] = ()

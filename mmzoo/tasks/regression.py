@@ -18,8 +18,9 @@ class Regression(Task, kind="regression"):
         answer_name: Name of the output: float `(batch,)`.
         target: Name of the target.
         unit: Of both, for people.
-        mean, scale: Of the training targets: the head gives `mean + scale * x`, so that what it
-            learns has values around 0 and 1.
+        mean: Of the training targets: the head gives `mean + scale * x`, so that what it learns
+            has values around 0 and 1.
+        scale: Spread of the training targets.
     """
 
     answer_name: str = "value"
