@@ -6,8 +6,14 @@ from typing import Annotated
 
 import typer
 
+from mmzoo.io.own_modules import import_own
+
 BundleFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or a run's folder.")]
 
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="A module or .py file of a task of your own."),
+]
 PublicKey = Annotated[
     Path | None, typer.Option(metavar="KEY.pub", help="Whose signature it must have.")
 ]
@@ -22,8 +28,10 @@ def verify(
     expect_version: Annotated[
         str | None, typer.Option(help="The version that it must have; see export --version.")
     ] = None,
+    imports: Imports = None,
 ) -> None:
     """Re-run every check on a bundle; exit 1 and name the output on a breach."""
+    import_own(imports or ())
     from mmzoo.evaluation.report.summary import print_certificate
     from mmzoo.export import ParityError, verify_bundle
     from mmzoo.export.bundle.checksums import SIGNATURE
@@ -64,8 +72,10 @@ def bench(
         "build/bench"
     ),
     public_key: PublicKey = None,
+    imports: Imports = None,
 ) -> None:
     """Measure each artifact beside its runtime called by hand; a wrong answer is refused."""
+    import_own(imports or ())
     import rich.console
 
     from mmzoo.export.bench.page import bench_table, write_bench
@@ -104,12 +114,14 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to list, at most all.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     public_key: PublicKey = None,
+    imports: Imports = None,
 ) -> None:
     """Ask a bundle for its answers to one record of your own.
 
     Each of the model's features is an option of its name: --image PICTURE, --text WORDS,
     --age 33. Those whose presence the model takes may be left out.
     """
+    import_own(imports or ())
     from mmzoo.cli.text_files import read_features
     from mmzoo.export import load_bundle
     from mmzoo.export.inference.prediction import predict_sample
@@ -166,11 +178,13 @@ def embed(
     runner: Annotated[str, typer.Option(help="direct, flink, spark or dataflow.")] = "direct",
     workers: Annotated[int, typer.Option(min=1, help="Threads of the direct runner.")] = 2,
     public_key: PublicKey = None,
+    imports: Imports = None,
 ) -> None:
     """Run an artifact over a corpus, to vectors in Parquet; run again it goes on.
 
     Options of the runner come behind --.
     """
+    import_own(imports or ())
     from mmzoo.export.embed import embed_corpus
 
     found = embed_corpus(
@@ -205,8 +219,10 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser.")] = True,
     public_key: PublicKey = None,
+    imports: Imports = None,
 ) -> None:
     """Serve a page, on this computer alone, in which the model answers to what you give it."""
+    import_own(imports or ())
     from mmzoo.export.demo.command import serve_demo
 
     serve_demo(bundle, port=port, open_page=open_page, tell=typer.echo, public_key=public_key)

@@ -1,11 +1,8 @@
 """Keras files, read with every layer of mmzoo known, and refused with the way out."""
 
-import importlib
-import importlib.util
 import json
 import re
 import shutil
-import sys
 import tempfile
 import types
 import zipfile
@@ -13,6 +10,8 @@ import zlib
 from pathlib import Path
 
 import keras
+
+from mmzoo.io.own_modules import import_own
 
 WEIGHTS = "model.weights.h5"
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -82,55 +81,17 @@ def import_modules(names) -> None:
     as Keras saves them.
 
     Args:
-        names: Names of Python modules, or paths of .py files. A file's folder becomes importable,
-            so that it may import its neighbours; a module may lie in the current folder.
+        names: See `import_own`.
 
     Raises:
         ImportError: If one is not there, or fails while it is imported.
     """
-    for name in names:
-        path = Path(name)
-        try:
-            if path.suffix == ".py":
-                if not path.is_file():
-                    raise ImportError("no such file")
-                module = _import_file(path)
-            else:
-                if "" not in sys.path and str(Path.cwd()) not in sys.path:
-                    sys.path.insert(0, str(Path.cwd()))
-                module = importlib.import_module(name)
-        except Exception as error:  # a user's own program may raise anything
-            raise ImportError(
-                f"Expected a Python module or a .py file for --import. Received: {name!r}, which "
-                f"can't be imported: {type(error).__name__}: {error}"
-            ) from error
-        known = keras.saving.get_custom_objects()
+    known = keras.saving.get_custom_objects()
+    for module in import_own(names):
         for key, value in vars(module).items():
             ours = getattr(value, "__module__", None) == module.__name__
             if ours and not key.startswith("_") and isinstance(value, type | types.FunctionType):
                 known.setdefault(key, value)
-
-
-def _import_file(path):
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    if path.stem in sys.modules:
-        known = getattr(sys.modules[path.stem], "__file__", None)
-        if known is None or Path(known).resolve() != path.resolve():
-            raise ImportError(f"a module called {path.stem!r} is imported already: rename the file")
-        return sys.modules[path.stem]
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError("it is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[path.stem]
-        raise
-    return module
 
 
 def check_kind(path: Path) -> None:
