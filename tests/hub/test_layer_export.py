@@ -53,11 +53,12 @@ def test_a_bert_pair_from_strings(folder_of, tmp_path):
     tokens = HubLayer(folder_of("bert_preprocessor"), name="preprocessor")(text)
     encode = HubLayer(folder_of("bert_encoder"), output_key="pooled_output", name="encoder")
     model = keras.Model({"text": text}, {"pooled": encode(tokens)})
-    path = to_saved_model(model, tmp_path / "model")
+    samples = Samples({"text": np.array(["red apple", "how are", "Are You", "blue sky"] * 5)})
+    path = to_saved_model(model, tmp_path / "model", samples=samples)
     words = tf.constant(["red apple", "how are you", ""])
     served = tf.saved_model.load(str(path)).signatures["serving_default"](text=words)
     np.testing.assert_allclose(served["pooled"], model({"text": words})["pooled"], rtol=1e-5)
-    to_tflite(model, tmp_path / "model.tflite")
+    to_tflite(model, tmp_path / "model.tflite", samples=samples)
 
 
 def test_a_module_from_strings_to_features_is_of_the_saved_model_alone(folder_of, tmp_path):
