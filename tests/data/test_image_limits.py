@@ -78,7 +78,7 @@ def test_16_bit_and_float_pictures_are_scaled_too(monkeypatch):
 MEASURED = """
 import resource, sys, warnings
 warnings.simplefilter("error")
-from mmzoo.data.media import read_image
+from mmzoo.data.media.images import read_image
 from PIL import Image
 Image.init()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -40,7 +40,7 @@ def folder(samples, tmp_path_factory):
 
 
 def ids(dataset):
-    return [record["id"].decode() for record in concept128.as_numpy_iterator()]
+    return [record["id"].decode() for record in dataset.as_numpy_iterator()]
 
 
 def test_records_come_in_order_with_what_is_there(folder):
