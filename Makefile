@@ -8,7 +8,7 @@ DOCS = $(VENV)/.installed-docs
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test slow lint docs dist modules clean
+.PHONY: demo test slow exhaustive lint docs dist modules clean
 
 demo: $(PLAIN)
 	$(BIN)/mmzoo run concepts --fusion interactive --formats all --out build/demo
@@ -18,6 +18,10 @@ test: $(STAMP) lint
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow $(PARALLEL)
+
+# What `make slow` samples, whole: half an hour on two cores. Run at night, and before a release.
+exhaustive: $(STAMP)
+	$(BIN)/python -m pytest -m exhaustive $(PARALLEL)
 
 # The documentation site, notebooks included; a warning fails the build.
 docs: $(DOCS)

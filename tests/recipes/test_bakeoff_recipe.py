@@ -174,7 +174,7 @@ def test_wrong_usage(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_bake_off_finds_what_is_known_beforehand(tmp_path):
     kinds = "Concatenation,TensorFusion,CrossAttention,MeanFusion logits,LateFusion,image,text,"
     results = bakeoff.main(

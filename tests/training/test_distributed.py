@@ -67,12 +67,12 @@ def test_two_workers_equal_one_device(one_device, tmp_path):
         assert_equal(found, only(names, one_device))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_micro_batches_change_nothing_in_everything(everything):
     assert_micro_batches_change_nothing(everything, {"accumulate": [2, 3], "convolution": [2, 3]})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_device_trains_as_stock_keras_does(everything):
     stock = runs.run("scenarios.py", "stock", 1)
     assert len(stock) == 18 and set(stock) < set(everything)
@@ -87,15 +87,26 @@ def test_one_device_trains_as_stock_keras_does(everything):
         )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_four_replicas_equal_one_device_in_everything(everything):
     assert_equal(runs.run("scenarios.py", "mirrored", 4), everything)
 
 
-@pytest.mark.slow
-def test_three_workers_equal_one_device(everything, tmp_path):
-    """Workers differ from replicas in how they tell each other, not in what is trained."""
-    names = [name for name in FAST if name in everything]
+@pytest.mark.exhaustive
+def test_three_workers_equal_one_device_in_everything(everything, tmp_path):
+    names = [name for name in everything if name != "steps_per_execution"]  # refused
     said, _, _ = runs.run_workers(3, tmp_path, "scenarios.py", "multiworker", 3, *names, restarts=0)
     for found in said:
         assert_equal(found, only(names, everything))
+
+
+@pytest.mark.slow
+def test_four_replicas_equal_one_device(one_device):
+    assert_equal(runs.run("scenarios.py", "mirrored", 4, *FAST), only(FAST, one_device))
+
+
+@pytest.mark.slow
+def test_three_workers_equal_one_device(one_device, tmp_path):
+    said, _, _ = runs.run_workers(3, tmp_path, "scenarios.py", "multiworker", 3, *FAST, restarts=0)
+    for found in said:
+        assert_equal(found, only(FAST, one_device))

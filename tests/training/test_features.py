@@ -133,7 +133,7 @@ def test_a_seed_is_the_order_of_the_samples():
     assert (weights[0] != weights[2]).any()
 
 
-@pytest.mark.parametrize("kind", ["Concatenation", "BottleneckFusion", "LateFusion"])
+@pytest.mark.parametrize("kind", ["Concatenation", "LateFusion"])
 def test_starting_again_is_as_good_as_a_new_model(kind):
     """Weights, the seeds of both dropouts and the optimizer are those of a new model."""
     model = build(kind, seed=1)
