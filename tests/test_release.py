@@ -73,18 +73,20 @@ def test_a_workflow_runs_what_the_repository_has(path):
     workflow = load(path)
     assert workflow["permissions"] == {"contents": "read"}
     # YAML 1.1 reads the key `on` as true.
-    assert {"push", "pull_request"} <= set(workflow[True])
+    starts = {"schedule"} if path.stem == "nightly" else {"push", "pull_request"}
+    assert starts <= set(workflow[True])
     (job,) = workflow["jobs"].values()
     assert job["timeout-minutes"] > 0
     pythons = [step["with"]["python-version"] for step in job["steps"]
                if step.get("uses", "").startswith("actions/setup-python@")]  # fmt: skip
     assert pythons == [oldest_python()]
     commands = [step["run"] for step in job["steps"] if "run" in step]
-    assert commands == {"ci": [".ci/run"], "docs": ["make docs"]}[path.stem]
+    known = {"ci": [".ci/run"], "docs": ["make docs"], "nightly": ["make exhaustive"]}
+    assert commands == known[path.stem]
 
 
-def test_the_workflows_are_both_there():
-    assert [path.stem for path in WORKFLOWS] == ["ci", "docs"]
+def test_the_workflows_are_all_there():
+    assert [path.stem for path in WORKFLOWS] == ["ci", "docs", "nightly"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
     assert "\ndocs:" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
