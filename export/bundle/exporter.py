@@ -148,7 +148,6 @@ def _export(
         check_strings(name, model, tokenizers)
     samples = samples.with_ids(tokenizers).fit(inputs).limited()
     task = choose_task(task, inputs, outputs, samples, classes, image_fit)
-    declare_features(model, task.features)
     calibration, too_few = None, None
     if any(needs_calibration(each, quantize) for each in formats):
         try:

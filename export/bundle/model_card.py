@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from mmzoo.evaluation.report.values import in_words
 from mmzoo.tasks import Image, Task, Tensor
 
 HEADINGS = ("Data", "Metrics", "Limits", "Licence")
@@ -72,7 +73,7 @@ def model_card(
         lines += [f"- `{name}`: {'; '.join(said)}." for name, said in lost.items()]
     first = next(iter(certificate["formats"].values()))
     if first["subsets"]:
-        called = words_of(next(iter(first["subsets"].values()))["name"])
+        called = in_words(next(iter(first["subsets"].values()))["name"])
         lines += ["", f"## {called.capitalize()} by what is present", ""]
         lines += [f"| present | {called} | samples |", "|---|---|---|"]
         for name, metric in first["subsets"].items():
@@ -102,11 +103,6 @@ def _features(manifest):
             text += ", the size of the samples; the model itself takes any" * any_size
         lines.append(f"- `{feature.name}`: {text}.")
     return lines
-
-
-def words_of(name: str) -> str:
-    """A metric's name in words."""
-    return name.replace("_", " ")
 
 
 def read_about(given) -> dict[str, str]:
@@ -181,7 +177,7 @@ def _title(name, manifest):
 def artifacts_table(certificate: dict) -> list[str]:
     """Lines of a Markdown table: what each artifact of a certificate costs and loses."""
     metrics = [entry["metric"] for entry in certificate["formats"].values() if entry["metric"]]
-    called = words_of(metrics[0]["name"]) if metrics else "metric"
+    called = in_words(metrics[0]["name"]) if metrics else "metric"
     lines = [
         f"| artifact | runtime | MB | ms, batch 1 | {called} | change | largest difference |",
         "|---|---|---|---|---|---|---|",

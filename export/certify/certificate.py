@@ -97,7 +97,7 @@ def _certify_format(bundle, name, entry, manifest, samples, reference):
         for signature, tensors in entry["signatures"].items():
             if signature not in parts:
                 wanted += _certify_signature(
-                    result, name, artifact, signature, tensors, manifest, samples, reference
+                    result, name, artifact, signature, tensors, manifest, task, samples, reference
                 )
         if parts:
             checks, breaches, count = check_parts(
@@ -146,7 +146,9 @@ def _nothing_yet(name, artifact):
     }
 
 
-def _certify_signature(result, name, artifact, signature, tensors, manifest, samples, reference):
+def _certify_signature(
+    result, name, artifact, signature, tensors, manifest, task, samples, reference
+):
     """Runs one signature and puts what came out into the result; returns the checks there are."""
     inputs = [Tensor.from_json(tensor) for tensor in manifest["inputs"]]
     strings = any(t["dtype"] == "string" and t["name"] in samples.texts for t in tensors["inputs"])
@@ -188,7 +190,6 @@ def _certify_signature(result, name, artifact, signature, tensors, manifest, sam
             manifest["probes"]["handles_nonfinite"],
         )  # fmt: skip
         result["breaches"] += [f"{signature}, {breach}" for breach in breaches]
-    task = Task.from_json(manifest["task"])
     outputs = [tensor["name"] for tensor in manifest["outputs"]]
     for line in lines:
         made = run.outputs[line.run]

@@ -141,7 +141,9 @@ class EmbedPart:
             texts = stack_texts(call.inputs, samples)
             ids = self._run("saved_model", self.tokenizer, "tokenize", texts) if texts else {}
             inputs |= {t.name: ids[t.name] for t in call.inputs if t.tokens_of}
-        return to_size(inputs, self.shapes) if self.format == FIXED else inputs
+        if self.format == FIXED:
+            return to_size(self.task.features, inputs, self.shapes)
+        return inputs
 
     def _run(self, format, artifact, signature, inputs):
         if format in STRINGS:  # beside TensorFlow, which reads the records, these may crash

@@ -56,7 +56,7 @@ def predict_sample(path, format: str, values: dict, *, top: int = 5, public_key=
         run = run_artifact("saved_model", tokenizer, texts, [(1, 1)], signature="tokenize")
         inputs |= {t.name: run.outputs[0][t.name] for t in tensors if t.tokens_of}
     if format == FIXED:
-        inputs = to_size(inputs, shapes)
+        inputs = to_size(task.features, inputs, shapes)
     made = run_artifact(reader_of(format), artifact, inputs, [(1, 1)]).outputs[0]
     for name, value in made.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():

@@ -99,16 +99,22 @@ def stack_texts(tensors: Sequence[Tensor], samples: Sequence[dict]) -> dict:
     }
 
 
-def to_size(inputs: dict, shapes: dict) -> dict:
+def to_size(features: Sequence[Feature], inputs: dict, shapes: dict) -> dict:
     """One record's inputs, padded with zeros to the shapes that a file of fixed size takes.
+
+    Args:
+        features: The task's.
+        inputs: Dict of input name to array `(1, ...)`.
+        shapes: Dict of input name to the shape of a sample.
 
     Raises:
         TooLargeError: If one is larger.
     """
+    whole = {feature.name for feature in features if not feature.padded}
     made = {}
     for name, value in inputs.items():
         shape = tuple(shapes[name])
-        if value.ndim == 4 and value.shape[1:] != shape:  # a black edge is no part of a picture
+        if name in whole and value.shape[1:] != shape:
             raise TooLargeError(
                 f"Expected a picture of the size {shape}, which {FIXED} is made for. "
                 f"Received: {value.shape[1:]}. Use --format tflite, which takes any."

@@ -197,18 +197,15 @@ class Samples:
             check_finite_values(self.name, inputs, tensors)
         return dataclasses.replace(self, inputs={name: inputs[name] for name in names})
 
-    def save(self, path: Path, names=None) -> None:
-        """Writes the samples, or just these inputs of them, as a compressed .npz file."""
-        if names is not None:
-            arrays = {f"input/{name}": self.inputs[name] for name in names}
-        else:
-            arrays = {f"input/{name}": value for name, value in self.inputs.items()}
-            arrays |= {f"text/{name}": value for name, value in self.texts.items()}
-            arrays |= {target_key(name): value for name, value in self.targets.items()}
-            if self.image_fit:
-                arrays["image_fit"] = np.array(self.image_fit)
-            if self.given:
-                arrays["given"] = np.array(self.given)
+    def save(self, path: Path) -> None:
+        """Writes the samples as a compressed .npz file."""
+        arrays = {f"input/{name}": value for name, value in self.inputs.items()}
+        arrays |= {f"text/{name}": value for name, value in self.texts.items()}
+        arrays |= {target_key(name): value for name, value in self.targets.items()}
+        if self.image_fit:
+            arrays["image_fit"] = np.array(self.image_fit)
+        if self.given:
+            arrays["given"] = np.array(self.given)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 

@@ -40,11 +40,14 @@ def evaluate(
     """
     task.check_targets(targets)
     whole, count = predict(inputs, None), len(next(iter(targets.values())))
+    measured, every = measure_all(task, whole, targets, groups), {f.name for f in task.features}
     found: dict = {
         "samples": count,
-        "metrics": measure_all(task, whole, targets, groups),
+        "metrics": measured,
         "subsets": {
-            "+".join(present): measure_all(task, predict(inputs, present), targets, groups)
+            "+".join(present): measured
+            if set(present) == every
+            else measure_all(task, predict(inputs, present), targets, groups)
             for present in subsets
         },
         "baseline": None,

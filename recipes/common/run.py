@@ -8,10 +8,9 @@ import keras
 import numpy as np
 
 from mmzoo.export.bundle.manifest import check_bundle_place
-from mmzoo.fusion.presence import SUFFIX
 from mmzoo.io.place_lock import lock_place
 from mmzoo.io.run_place import check_run_place
-from mmzoo.recipes.common.ship import WRITES, predictor, ship
+from mmzoo.recipes.common.ship import WRITES, predictor, ship, with_presence
 from mmzoo.tasks import Source
 
 
@@ -94,14 +93,8 @@ def train(
 
 def _batches(model, source, batch_size, seed) -> Iterator:
     """Batches as Keras takes them: inputs and targets by name, everything present."""
-    names = {tensor.name for tensor in model.inputs}
     for inputs, targets in source.batches("train", batch_size, seed):
-        taken = {name: value for name, value in inputs.items() if name in names}
-        count = len(next(iter(inputs.values())))
-        for name in inputs:
-            if name + SUFFIX in names:
-                taken[name + SUFFIX] = np.ones(count, bool)
-        yield taken, source.task.training_targets(targets)
+        yield with_presence(model, inputs), source.task.training_targets(targets)
 
 
 class _KeepBest(keras.callbacks.Callback):

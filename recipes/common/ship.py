@@ -103,14 +103,19 @@ def _some(inputs, count):
 
 def predictor(model: keras.Model):
     """`predict` of `evaluate` for a model of arrays: what is absent is said by its presence."""
-    names = {tensor.name for tensor in model.inputs}
 
     def predict(inputs, present):
-        count = len(next(iter(inputs.values())))
-        taken = {name: value for name, value in inputs.items() if name in names}
-        for name in inputs:
-            if name + SUFFIX in names:
-                taken[name + SUFFIX] = np.full(count, present is None or name in present)
-        return model.predict(taken, batch_size=64, verbose=0)
+        return model.predict(with_presence(model, inputs, present), batch_size=64, verbose=0)
 
     return predict
+
+
+def with_presence(model: keras.Model, inputs: dict, present=None) -> dict:
+    """What a model takes of a batch, and which features are present; None: all of them."""
+    names = {tensor.name for tensor in model.inputs}
+    count = len(next(iter(inputs.values())))
+    taken = {name: value for name, value in inputs.items() if name in names}
+    for name in inputs:
+        if name + SUFFIX in names:
+            taken[name + SUFFIX] = np.full(count, present is None or name in present)
+    return taken

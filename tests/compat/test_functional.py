@@ -63,7 +63,7 @@ def test_layers_at_any_depth(model):
 
 def test_internal_modules_have_what_is_used():
     assert internals.in_safe_mode() in (True, False, None)
-    assert callable(internals.CompileLoss)
+    assert callable(internals.CompileLoss) and callable(internals.get_random_seed)
     assert callable(internals.convert_to_constants.convert_variables_to_constants_v2)
     assert internals.op_def_registry.get("MatMul").name == "MatMul"
     assert internals.tensor_util.MakeNdarray(tf.make_tensor_proto([1, 2])).tolist() == [1, 2]

@@ -30,14 +30,14 @@ def other_sizes(samples: Samples, tensors: list[Tensor]) -> dict[str, dict]:
                     samples.inputs[tensor.name][:FEW],
                     {
                         axis: max(1, int(samples.inputs[tensor.name].shape[axis] * factor) + axis)
-                        for axis in _free(tensor)
+                        for axis in tensor.free_axes
                     },
                 )
                 for tensor in tensors
             }
     one = {tensor.name: samples.inputs[tensor.name][:1] for tensor in tensors}
     for tensor in tensors:
-        free = _free(tensor)
+        free = tensor.free_axes
         if not free or tensor.tokens_of:
             continue
         if tensor.is_text:
@@ -59,10 +59,6 @@ def is_large(samples: Samples, values: dict) -> bool:
     """
     grown = max(value[0].size / samples.inputs[name][0].size for name, value in values.items())
     return grown > LARGE_FROM
-
-
-def _free(tensor):
-    return [axis for axis in range(1, len(tensor.shape)) if tensor.shape[axis] is None]
 
 
 def _resample(value, sizes):

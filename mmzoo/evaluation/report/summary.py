@@ -5,11 +5,13 @@ import rich.box
 import rich.markup
 import rich.table
 
+from mmzoo.evaluation.report.values import in_words
+
 
 def print_summary(metrics: dict, certificate: dict) -> None:
     """Prints the test metrics of a run's `metrics.json`, and its certificate."""
     test, primary = metrics["test"], metrics["primary"]
-    called = primary.replace("_", " ")
+    called = in_words(primary)
     table = rich.table.Table(title=f"{metrics['data']['name']}, test {called}")
     table.add_column("features")
     table.add_column(called, justify="right")
@@ -31,7 +33,7 @@ def print_certificate(certificate: dict) -> None:
         box=rich.box.SIMPLE, pad_edge=False,
     )  # fmt: skip
     names = [e["metric"]["name"] for e in certificate["formats"].values() if e.get("metric")]
-    called = names[0].replace("_", " ") if names else "metric"
+    called = in_words(names[0]) if names else "metric"
     columns = ("artifact", "checks", "max |Δ|", called, "change", "MB", "ms", "holds")
     for column in columns:
         first = column == "artifact"

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mmzoo.evaluation.evaluate import measure_all
 from mmzoo.evaluation.page.rendering import write_page
 from mmzoo.evaluation.report.answers import answer_sections, shown_answer
 from mmzoo.evaluation.report.chosen_samples import choose_samples
 from mmzoo.evaluation.report.figures import best_epoch, learning_curve
 from mmzoo.evaluation.report.shown_features import check_inputs, shown_features
 from mmzoo.evaluation.report.values import in_words, shown_value
-from mmzoo.tasks import Task, Tensor, measure
+from mmzoo.tasks import Task, Tensor
 
 FORMATS = {
     "saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX",
@@ -61,12 +62,12 @@ def write_report(
     _check(task, inputs, targets, answers)
     history = metrics.get("history") or {}
     shown = choose_samples(task, answers, targets)
-    primary = task.metrics[0]
+    primary, found = task.metrics[0], measure_all(task, answers, targets)
     values = dict(
         metrics=metrics,
         features=[each for each in task.features if each.name in inputs],
-        headline=_headline(metrics, task, answers, targets),
-        measured=_measured(metrics, task, answers, targets),
+        headline=_headline(metrics, task, answers, targets, found[primary.name]),
+        measured=_measured(metrics, task, found),
         subsets=_subsets(metrics, primary),
         best=best_epoch(history, primary),
         curves=[
@@ -133,9 +134,8 @@ def _check(task, inputs, targets, answers):
     check_inputs(task, inputs)
 
 
-def _headline(metrics, task, answers, targets):
+def _headline(metrics, task, answers, targets, found):
     primary = task.metrics[0]
-    found = measure(primary, answers, targets)
     recorded = metrics["test"]["metrics"].get(primary.name)
     each = primary.per_sample(answers, targets)
     count = len(next(iter(answers.values())))
@@ -156,13 +156,13 @@ def _headline(metrics, task, answers, targets):
     }
 
 
-def _measured(metrics, task, answers, targets):
+def _measured(metrics, task, measured):
     """A row a metric: of the test samples, their baseline, and the validation samples."""
     validation = (metrics.get("validation") or {}).get("metrics") or {}
     baseline = metrics["test"].get("baseline") or {}
     rows = []
     for metric in task.metrics:
-        found = measure(metric, answers, targets)
+        found = measured[metric.name]
         known, other = baseline.get(metric.name), validation.get(metric.name)
         rows.append({
             "name": in_words(metric.name),

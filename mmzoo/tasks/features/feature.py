@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class Feature(Described, family="feature"):
     """
 
     name: str
+    padded: ClassVar[bool] = True  # whether zeros behind a value change nothing
 
     def fits(self, tensor: Tensor) -> bool:
         """Whether a tensor of this dtype and shape can carry the feature."""
@@ -89,10 +91,6 @@ class Feature(Described, family="feature"):
     def words(self) -> str:
         """What a value of it is, for people: "a picture", "mono samples at 16,000 Hz"."""
         raise NotImplementedError
-
-    def is_missing(self, value) -> bool:
-        """Whether a value of an array stands for a missing one, which the model must handle."""
-        return False
 
 
 def draw_any(rng: np.random.Generator, tensor: Tensor, shape: Sequence[int]) -> np.ndarray:

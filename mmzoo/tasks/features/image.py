@@ -1,6 +1,7 @@
 """Images: pictures of any format and size, brought to what a model takes."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Image(Feature, kind="image"):
             the image on white, "crop" cuts it around its middle first, "none" leaves it as it is.
     """
 
+    padded: ClassVar[bool] = False  # a black edge is no part of an image
     size: tuple[int, int] | None = None
     fit: str = IMAGE_FIT
 

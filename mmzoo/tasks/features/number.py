@@ -39,6 +39,3 @@ class Number(Feature, kind="number"):
 
     def words(self):
         return f"a number, in {self.unit}" if self.unit else "a number"
-
-    def is_missing(self, value):
-        return np.isnan(value)

@@ -139,7 +139,7 @@ def check_data(model, x, options):
 
 
 def _seeded():
-    from keras.src.utils.rng_utils import get_random_seed
+    from mmzoo.compat.internals import get_random_seed
 
     return get_random_seed() is not None
 
