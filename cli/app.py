@@ -8,6 +8,7 @@ import typer
 from mmzoo.cli.bundle_commands import add_bundle_commands
 from mmzoo.cli.data_commands import app as data
 from mmzoo.cli.hub_commands import app as hub
+from mmzoo.cli.model_options import LayerModules, Trust
 from mmzoo.cli.recipe_commands import add_recipe_commands
 
 app = typer.Typer(
@@ -95,15 +96,8 @@ def export(
             "else that of the samples, else stretch.",
         ),
     ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run the modules and lambdas that the file names.")
-    ] = False,
-    imports: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--import", metavar="MODULE", help="A module or .py file of layers of your own."
-        ),
-    ] = None,
+    trust: Trust = False,
+    imports: LayerModules = None,
 ) -> None:
     """Export a model, and verify each artifact in its own runtime."""
     from mmzoo.cli.text_files import read_lines, read_task

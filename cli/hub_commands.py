@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmzoo.cli.model_options import LayerModules, Trust
+
 app = typer.Typer(
     help="TF-Hub modules: list, describe, fetch, publish and build them.",
     no_args_is_help=True,
@@ -117,15 +119,8 @@ def publish(
     out: Annotated[Path, typer.Option(help="Folder of the module.")],
     card: Annotated[Path | None, typer.Option(help="A model card in Markdown.")] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier, Apache-2.0 for example.")] = "",
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run the modules and lambdas that the file names.")
-    ] = False,
-    imports: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--import", metavar="MODULE", help="A module or .py file of layers of your own."
-        ),
-    ] = None,
+    trust: Trust = False,
+    imports: LayerModules = None,
 ) -> None:
     """Write one tower of a trained model as a TF-Hub module."""
     from mmzoo.cli.text_files import read_text
